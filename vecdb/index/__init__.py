@@ -1,0 +1,1 @@
+"""Vector indexes: brute force and HNSW behind one protocol."""
