@@ -72,7 +72,7 @@ class Embedder(abc.ABC):
         `role` is "document" or "query", for models that treat them differently.
         """
 
-    def cost(self, prepared: Any) -> int:
+    def cost(self, prepared: Any) -> int:  # noqa: ARG002  (the default ignores it)
         """Size of a prepared item, in any unit: batches are made of items of similar cost."""
         return 1
 
@@ -229,7 +229,9 @@ class EmbedderRef:
             raise InvalidInputError(f"an embedder is named 'NAME' or 'NAME:MODEL', not {text!r}")
         for key, value in (options or {}).items():
             if key in found and found[key] != value:
-                raise InvalidInputError(f"option {key!r} of embedder {name!r} is given twice: {found[key]!r} and {value!r}")
+                raise InvalidInputError(
+                    f"option {key!r} of embedder {name!r} is given twice: {found[key]!r} and {value!r}; give it once"
+                )
             found[key] = value
         return cls(name, found)
 

@@ -85,7 +85,8 @@ def build_config(config: type, values: Mapping[str, Any], *, owner: str, from_te
         built[name] = _read(value, hints[name], known[name], owner, from_text)
     missing = [name for name, field in known.items() if name not in values and is_required(field)]
     if missing:
-        raise InvalidInputError(f"{owner} needs the option {missing[0]!r}: {known[missing[0]].metadata.get('help', '')}")
+        purpose = known[missing[0]].metadata.get("help", "")
+        raise InvalidInputError(f"{owner} needs the option {missing[0]!r}: {purpose}")
     return config(**built)
 
 

@@ -1,0 +1,1 @@
+"""Sound embedders: the hooks."""

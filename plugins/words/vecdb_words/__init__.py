@@ -1,0 +1,1 @@
+"""Word-vector embedders: the hooks."""
