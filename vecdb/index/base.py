@@ -1,14 +1,16 @@
-"""The protocol of a vector index."""
+"""The protocol of a vector index, and the checks that every one of them makes."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import operator
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb.types import Labels, Metric, Vector
+from vecdb.errors import InvalidInputError
+from vecdb.types import METRICS, Labels, Metric, Vector
+from vecdb.vectors import MAX_DIMENSION
 
 NO_LABEL = -1
 
@@ -18,6 +20,12 @@ class VectorIndex(Protocol):
 
     A label is a positive integer that is never reused and never updated in place. For the metric
     cosine all vectors, queries too, have length 1. Safe to use from several threads.
+
+    One label for each *distinct* vector: many identical vectors destroy a graph index, so the caller
+    keeps one and lets several records refer to it.
+
+    Rows in the database are the truth, so an index need not be storable. One that takes long to build
+    may offer `save(path)` and `load(path, ...)`, as `HnswIndex` does.
     """
 
     @property
@@ -63,11 +71,23 @@ class VectorIndex(Protocol):
         """All labels that can be found, sorted."""
 
     def vectors(self, labels: Labels) -> Vector:
-        """The vectors (n, dimension) of known labels, in their order."""
+        """The vectors (n, dimension) of known labels, in their order; `NotFoundError` for others."""
 
-    def save(self, path: Path) -> None:
-        """Write the index to a new file, completely, or raise `StorageError`."""
 
-    @classmethod
-    def load(cls, path: Path, *, dimension: int, metric: Metric) -> VectorIndex:
-        """Read what `save` wrote, or raise `StorageError`; never return a damaged index."""
+def check_space(dimension: int, metric: str) -> None:
+    """Refuse a dimension or a metric that no index can have, with `InvalidInputError`."""
+    if isinstance(dimension, bool) or not isinstance(dimension, int) or not 1 <= dimension <= MAX_DIMENSION:
+        raise InvalidInputError(f"dimension must be a whole number from 1 to {MAX_DIMENSION}, not {dimension!r}")
+    if metric not in METRICS:
+        raise InvalidInputError(f"unknown metric {metric!r}; choose one of {', '.join(METRICS)}")
+
+
+def check_k(k: int) -> int:
+    """`k` as int; `InvalidInputError` if it is not a whole number from 1."""
+    try:
+        number = operator.index(k)
+    except TypeError as error:
+        raise InvalidInputError(f"k must be a whole number, not {k!r}") from error
+    if number < 1:
+        raise InvalidInputError(f"k must be at least 1, not {number}")
+    return number

@@ -1,0 +1,344 @@
+"""A database: collections in one folder, and `open`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vecdb.collection import Collection
+from vecdb.embedder import EmbedderRef
+from vecdb.errors import (
+    CollectionExistsError,
+    CollectionNotFoundError,
+    DatabaseClosedError,
+    InvalidInputError,
+    StorageError,
+)
+from vecdb.plugins import Plugins
+from vecdb.repair import check_database
+from vecdb.space import DEFAULT_SPACE, Space, SpaceDefinition, check_name
+from vecdb.storage import schema
+from vecdb.storage.backup import backup
+from vecdb.storage.engine import DatabaseEngine, Durability
+from vecdb.storage.spaces import (
+    collection_id,
+    collection_names,
+    create_collection,
+    delete_collection,
+    read_spaces,
+)
+from vecdb.sync import IndexBuilder
+from vecdb.types import CheckReport, IndexKind, Metric, Progress
+
+DEFAULT_TIMEOUT = 30.0
+
+
+def open(
+    path: str | os.PathLike[str],
+    *,
+    read_only: bool = False,
+    plugins: Plugins | None = None,
+    durability: Durability = "full",
+    timeout: float = DEFAULT_TIMEOUT,
+) -> Database:
+    """Open the database in the folder `path`, making it if there is none.
+
+    Args:
+        path: the folder, by custom `NAME.vecdb`.
+        read_only: never write; the folder may be read-only then.
+        plugins: where embedders come from; default: all installed plugins.
+        durability: "full": what was acknowledged survives a power loss. "normal": a power loss may
+            take the last moments, never more, and nothing is lost when only the process dies; faster.
+        timeout: seconds to wait for another writer.
+
+    Raises:
+        InvalidInputError: the path is a file, or a folder with other things in it.
+        NotFoundError: there is no database, and `read_only` forbids making one.
+        ReadOnlyError: the place cannot be written.
+        CorruptDatabaseError: what is there is not a vecdb database.
+        SchemaVersionError: it was made by an older or newer vecdb; the message tells what to do.
+    """
+    if durability not in ("full", "normal"):
+        raise InvalidInputError(f"durability must be 'full' or 'normal', not {durability!r}")
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise InvalidInputError(f"a database is opened by the path of its folder, not {path!r}")
+    folder = Path(path).absolute()
+    engine = schema.open_engine(folder, read_only=read_only, durability=durability, timeout=timeout)
+    return Database(engine, plugins if plugins is not None else Plugins())
+
+
+def upgrade(path: str | os.PathLike[str], *, timeout: float = DEFAULT_TIMEOUT) -> Path | None:
+    """Bring a database of an older schema to this vecdb's, after a copy of its file.
+
+    Returns:
+        The path of that copy, or None where the schema was current.
+
+    Raises:
+        SchemaVersionError: the database is newer than this vecdb.
+        StorageError: it failed; the database is as it was.
+    """
+    return schema.upgrade(Path(path).absolute(), timeout=timeout)
+
+
+class Database:
+    """An open database; use `vecdb.open`. A context manager; safe to use from several threads.
+
+    After a fork, the child may go on using it: it opens connections and indexes of its own.
+    """
+
+    def __init__(self, engine: DatabaseEngine, plugins: Plugins) -> None:
+        self._engine = engine
+        self._plugins = plugins
+        self._lock = threading.Lock()
+        self._builder = IndexBuilder()
+        self._collections: dict[str, Collection] = {}
+        self._open_spaces: list[Space] = []
+        self._closed = False
+        _databases.add(self)
+
+    def __repr__(self) -> str:
+        return f"<vecdb.Database {self._engine.folder}{' (closed)' if self._closed else ''}>"
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._engine.folder
+
+    @property
+    def plugins(self) -> Plugins:
+        """Where its embedders come from."""
+        return self._plugins
+
+    # --- collections ---
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        embedder: str | EmbedderRef | None = None,
+        dimension: int | None = None,
+        metric: Metric | None = None,
+        index: IndexKind = "auto",
+        index_options: Mapping[str, int] | None = None,
+        embedder_options: Mapping[str, Any] | None = None,
+        spaces: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Collection:
+        """Make a collection.
+
+        Args:
+            name: any text without "/", "\\", control characters and outer spaces.
+            embedder: "NAME" or "NAME:MODEL" or an `EmbedderRef`; None with `dimension` makes a
+                collection of vectors that the caller brings.
+            dimension: length of the vectors; known from the embedder where there is one.
+            metric: "cosine", "l2" or "ip"; default: the embedder's first, else cosine.
+            index: "exact", "hnsw", or "auto": exact up to 20,000 vectors, then HNSW.
+            index_options: M (default 16), ef_construction (200), ef (the default of a search).
+            embedder_options: options of the embedder (see `vecdb embedders show NAME`).
+            spaces: further spaces, or all of them: name to these options (`embedder`, `dimension`,
+                `metric`, `index`, `index_options`, `embedder_options`) and `source`, the field of the
+                content that is embedded.
+
+        Raises:
+            CollectionExistsError: the name is taken.
+            InvalidInputError, EmbedderNotFoundError, EmbedderUnavailableError: the options.
+        """
+        definitions = self._definitions(
+            name, spaces, embedder=embedder, dimension=dimension, metric=metric, index=index,
+            index_options=index_options, embedder_options=embedder_options,
+        )
+        if name in self.collections():
+            raise CollectionExistsError(
+                f"the collection {name!r} exists already; choose another name, or use get_or_create_collection",
+                name=name,
+            )
+        return self._create(name, definitions)
+
+    def get_or_create_collection(
+        self,
+        name: str,
+        *,
+        embedder: str | EmbedderRef | None = None,
+        dimension: int | None = None,
+        metric: Metric | None = None,
+        index: IndexKind = "auto",
+        index_options: Mapping[str, int] | None = None,
+        embedder_options: Mapping[str, Any] | None = None,
+        spaces: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Collection:
+        """The collection of this name, made if absent; arguments as in `create_collection`.
+
+        Raises:
+            CollectionExistsError: it exists and differs from what is asked for; the message tells in what.
+        """
+        definitions = self._definitions(
+            name, spaces, embedder=embedder, dimension=dimension, metric=metric, index=index,
+            index_options=index_options, embedder_options=embedder_options,
+        )
+        if name not in self.collections():
+            try:
+                return self._create(name, definitions)
+            except CollectionExistsError:  # another process was faster
+                pass
+        found = self.collection(name)
+        stored = {space.row.name: space.row for space in self._spaces_of(found)}
+        differences = []
+        if set(stored) != {definition.name for definition in definitions}:
+            differences.append(f"its spaces are {', '.join(stored)}")
+        for definition in definitions:
+            if definition.name in stored:
+                differences += [f"{d}" for d in definition.differences(stored[definition.name])]
+        if differences:
+            raise CollectionExistsError(
+                f"the collection {name!r} exists and differs: {'; '.join(differences)}; "
+                "choose another name or ask for what is stored",
+                name=name,
+            )
+        return found
+
+    def _definitions(
+        self, name: str, spaces: Mapping[str, Mapping[str, Any]] | None, **default: Any
+    ) -> list[SpaceDefinition]:
+        check_name(name, what="collection")
+        wanted = {space: dict(options) for space, options in (spaces or {}).items()}
+        given = {option: value for option, value in default.items() if value is not None and (option, value) != _AUTO}
+        if given or DEFAULT_SPACE not in wanted:
+            if DEFAULT_SPACE in wanted:
+                raise InvalidInputError(
+                    f"the space 'default' is described twice: by {next(iter(given))}= and in spaces=; do it once"
+                )
+            wanted = {DEFAULT_SPACE: given, **wanted}
+        known = {"source", *default}
+        for space, options in wanted.items():
+            unknown = sorted(set(options) - known)
+            if unknown:
+                listed = ", ".join(sorted(known))
+                raise InvalidInputError(f"space {space!r} has no option {unknown[0]!r}; the options are {listed}")
+        return [SpaceDefinition.make(self._plugins, space, **options) for space, options in wanted.items()]
+
+    def _create(self, name: str, definitions: Sequence[SpaceDefinition]) -> Collection:
+        self._check_open()
+        rows = [definition.row(self._engine.folder) for definition in definitions]
+        with self._engine.transaction() as transaction:
+            if collection_id(transaction, name) is not None:
+                raise CollectionExistsError(f"the collection {name!r} exists already; choose another name", name=name)
+            create_collection(transaction, name, rows)
+        return self.collection(name)
+
+    def collection(self, name: str) -> Collection:
+        """The collection of this name. Raises `CollectionNotFoundError` if there is none."""
+        self._check_open()
+        with self._engine.snapshot() as snapshot:
+            key = collection_id(snapshot, name) if isinstance(name, str) else None
+            rows = read_spaces(snapshot, key) if key is not None else []
+            names = collection_names(snapshot) if key is None else []
+        if key is None:
+            known = ", ".join(map(repr, names[:10])) or "none yet"
+            raise CollectionNotFoundError(
+                f"there is no collection {name!r} in {self.path}; there is: {known}", name=str(name)
+            )
+        with self._lock:
+            found = self._collections.get(name)
+            if found is None or found._key != key:  # noqa: SLF001  (one made anew under the same name)
+                spaces = [Space(self._engine, self._plugins, row) for row in rows]
+                found = Collection(self._engine, self._builder, name, key, spaces)
+                self._collections[name] = found
+                self._open_spaces += spaces
+            return found
+
+    def collections(self) -> list[str]:
+        """The names of all collections, in order of creation."""
+        self._check_open()
+        with self._engine.snapshot() as snapshot:
+            return collection_names(snapshot)
+
+    def delete_collection(self, name: str) -> None:
+        """Delete a collection with everything in it. Raises `CollectionNotFoundError` if there is none."""
+        self.collection(name)
+        with self._engine.transaction() as transaction:
+            key = collection_id(transaction, name)
+            if key is not None:
+                delete_collection(transaction, key)
+        with self._lock:
+            self._collections.pop(name, None)
+
+    def _spaces_of(self, collection: Collection) -> list[Space]:
+        return collection._all_spaces  # noqa: SLF001  (a database and its collections are one)
+
+    # --- care ---
+
+    def check(self, fix: bool = False) -> CheckReport:
+        """Look for inconsistencies, in the rows and between rows and indexes.
+
+        Args:
+            fix: mend what has one right answer; damaged vectors are embedded again.
+
+        Raises:
+            ReadOnlyError: `fix` on a database that is open read-only.
+        """
+        self._check_open()
+        spaces = {name: self._spaces_of(self.collection(name)) for name in self.collections()}
+        return check_database(self._engine, spaces, fix=fix)
+
+    def backup(self, path: str | os.PathLike[str], *, progress: Progress | None = None) -> None:
+        """Copy the database, as it is at this moment, to the new folder `path`; it may be in use.
+
+        Raises:
+            AlreadyExistsError: `path` exists.
+            StorageError: it cannot be written.
+        """
+        self._check_open()
+        backup(self._engine, Path(path).absolute(), progress)
+
+    def close(self) -> None:
+        """Stop building, save what is worth saving, and close all files. Calling it again does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._builder.close()
+        for space in self._open_spaces:
+            space.close()
+            space.index.publish_if_worthwhile()
+        if not self._engine.read_only:
+            with contextlib.suppress(StorageError):  # what was acknowledged is in the write-ahead log, and stays there
+                self._engine.checkpoint()
+        self._engine.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DatabaseClosedError(f"the database {self.path} was closed; open it again with vecdb.open")
+
+    def _reset_after_fork(self) -> None:
+        """In a forked child: connections, locks, threads and indexes of the parent are of no use."""
+        self._lock = threading.Lock()
+        self._engine.reset_after_fork()
+        self._builder.reset_after_fork()
+        for space in self._open_spaces:
+            space.reset_after_fork()
+
+
+_AUTO = ("index", "auto")
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _reset_databases() -> None:
+    for database in list(_databases):
+        database._reset_after_fork()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_databases)

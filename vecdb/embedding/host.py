@@ -1,0 +1,319 @@
+"""The host of one embedder: everything around its two methods `prepare` and `encode`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import threading
+import unicodedata
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vecdb.embedder import EmbedderInfo, FileHashes, fingerprint
+from vecdb.embedding.batches import EmbedCall, LoadedEmbedder
+from vecdb.embedding.content import check_content
+from vecdb.embedding.probe import probe_items
+from vecdb.errors import (
+    EmbedderContractError,
+    EmbedderUnavailableError,
+    EmbeddingError,
+    InvalidInputError,
+    ItemError,
+    VecdbError,
+)
+from vecdb.options import config_values, reveal_secrets
+from vecdb.types import Metric, Progress, Role, Vector
+from vecdb.vectors import MAX_DIMENSION, normalise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """The vectors of some items, and what went wrong with the others.
+
+    Attributes:
+        vectors: (n, dimension) float32, C-contiguous; row i is item i; rows of failed items are zero.
+        errors: sorted by index; each has `index`, `stage` and, as `__cause__`, what was raised.
+    """
+
+    vectors: Vector
+    errors: tuple[ItemError, ...] = ()
+
+    def check(self) -> Vector:
+        """The vectors, if every item has one.
+
+        Raises:
+            EmbeddingError: some items failed; carries every `ItemError`.
+        """
+        if not self.errors:
+            return self.vectors
+        first = self.errors[0]
+        raise EmbeddingError(
+            f"{len(self.errors)} of {len(self.vectors)} items cannot be embedded; the first is item {first.index}: "
+            f"{first}. Correct these items or leave them out",
+            errors=self.errors,
+        ) from first
+
+
+class EmbedderHost:
+    """Runs one embedder. Cheap until used: the embedder is made and loaded on first use.
+
+    Safe to use from several threads, and after a fork (the child loads an embedder of its own).
+
+    Args:
+        info: what the plugin says of the embedder.
+        config: an instance of `info.config`; secrets as "env:NAME", read when the embedder is made.
+
+    Raises:
+        InvalidInputError: the config is of another class.
+    """
+
+    def __init__(self, info: EmbedderInfo, config: Any) -> None:
+        if not isinstance(config, info.config):
+            raise InvalidInputError(
+                f"embedder {info.name!r} needs a {info.config.__name__}, not {type(config).__name__}; "
+                "make it with info.configure(options)"
+            )
+        self.info = info
+        self.config = config
+        self._owner = f"embedder {info.name!r}"
+        self._hashes = FileHashes()
+        self._lock = threading.Lock()
+        self._loaded: LoadedEmbedder | None = None
+        self._abandoned: LoadedEmbedder | None = None
+        _hosts.add(self)
+
+    def __enter__(self) -> EmbedderHost:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the loaded embedder, once the calls under way are done. A later use loads it again."""
+        with self._lock:
+            loaded, self._loaded = self._loaded, None
+            if loaded is not None:
+                loaded.closing = True
+                self._close_unused(loaded)
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors. Loads the embedder.
+
+        Raises:
+            EmbedderUnavailableError: it cannot be loaded.
+            EmbedderContractError: it does not say a positive number.
+        """
+        with self._use() as loaded:
+            return loaded.dimension
+
+    def check_content(self, item: Any, *, what: str = "content") -> None:
+        """Refuse what the embedder does not take, before any work; loads and reads nothing.
+
+        `str` is text, always; a `Path` is judged by its suffix, and one that is not known is accepted
+        if the embedder takes images or sounds but not both.
+
+        Raises:
+            UnsupportedContentError: another kind of content.
+            InvalidInputError: text that is empty or holds NUL or lone surrogates.
+        """
+        check_content(item, self.info, what=what)
+
+    def embed(
+        self,
+        items: Sequence[Any],
+        role: Role = "document",
+        *,
+        metric: Metric | None = None,
+        progress: Progress | None = None,
+    ) -> Embedded:
+        """Embed items; those that cannot be embedded are set apart and the others go on.
+
+        Equal items are embedded once. Text files are read as UTF-8, up to 10 MB.
+
+        Args:
+            items: contents of kinds that the embedder takes.
+            role: "document" or "query".
+            metric: with "cosine" the vectors are scaled to length 1.
+            progress: called as `progress(done, len(items))` after each batch.
+
+        Raises:
+            EmbedderUnavailableError: the embedder cannot be loaded.
+            EmbedderContractError: what it returned is not (n, dimension) floats.
+            MemoryError: not even one item fits.
+        """
+        if isinstance(items, str | bytes | os.PathLike):
+            raise InvalidInputError("embed takes a list of items; put the one item into a list")
+        if role not in ("document", "query"):
+            raise InvalidInputError(f"the role must be 'document' or 'query', not {role!r}")
+        positions: dict[Any, int] = {}
+        inverse = [positions.setdefault(_identity(item, i), len(positions)) for i, item in enumerate(items)]
+        distinct = [items[i] for i in _first_of_each(inverse)]
+        counts = np.bincount(inverse, minlength=len(distinct)).tolist() if inverse else []
+        with self._use() as loaded:
+            call = EmbedCall(loaded, distinct, role, counts=counts, progress=progress)
+            call.run()
+        vectors = call.vectors
+        if metric == "cosine":
+            good = [i for i in range(len(distinct)) if i not in call.failures]
+            vectors[good] = normalise(vectors[good])
+        if len(distinct) != len(items):
+            vectors = vectors[inverse]
+        errors = [
+            _item_error(*call.failures[position], index=index)
+            for index, position in enumerate(inverse)
+            if position in call.failures
+        ]
+        return Embedded(vectors, tuple(errors))
+
+    def fingerprint(self, hashes: FileHashes | None = None) -> str:
+        """What makes two vectors comparable (see `vecdb.embedder.fingerprint`); does not load.
+
+        Args:
+            hashes: remembered hashes of weight files; by default those of this host.
+
+        Raises:
+            EmbedderUnavailableError: a weight file is missing.
+        """
+        with self._plugin_errors("cannot name its weight files"):
+            return fingerprint(self.info, self.info.create(self.config), hashes or self._hashes)
+
+    def probe(self) -> list[Vector | None]:
+        """The vectors of three fixed items (short, long, odd) of each kind that the embedder takes.
+
+        None for an item that the embedder cannot embed; compare with `probes_agree`.
+        """
+        items = [item for modality in sorted(self.info.modalities) for item in probe_items(modality)]
+        if not items:
+            return []
+        result = self.embed(items)
+        failed = {error.index for error in result.errors}
+        return [None if i in failed else result.vectors[i] for i in range(len(items))]
+
+    def environment(self) -> dict[str, str]:
+        """What may change the vectors and is not in the fingerprint: where it differs, probe again.
+
+        Runtime options, the machine's architecture, the version of Unicode, and the versions of the
+        plugin's distribution, of numpy and of the libraries that the embedder requires.
+        """
+        found = {f"option {name}": json.dumps(value) for name, value in config_values(self.config, "runtime").items()}
+        found["machine"] = platform.machine()
+        found["unicode"] = unicodedata.unidata_version
+        found["numpy"] = np.__version__
+        found[self.info.distribution] = _version(self.info.distribution)
+        for module in self.info.requires:
+            found[module] = _version(module.partition(".")[0])
+        return found
+
+    # --- the life of the embedder ---
+
+    @contextmanager
+    def _use(self) -> Iterator[LoadedEmbedder]:
+        """The loaded embedder, kept open while in use even if another thread closes the host."""
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._load()
+            loaded = self._loaded
+            loaded.users += 1
+        try:
+            yield loaded
+        finally:
+            with self._lock:
+                loaded.users -= 1
+                self._close_unused(loaded)
+
+    def _load(self) -> LoadedEmbedder:
+        with self._plugin_errors("cannot be loaded"):
+            embedder = self.info.create(reveal_secrets(self.config, owner=self._owner))
+            embedder.load()
+        try:
+            dimension = embedder.dimension
+        except Exception as error:
+            raise EmbedderContractError(
+                f"{self._owner}: dimension raised {type(error).__name__}: {error}; it must be known after load()",
+                name=self.info.name,
+            ) from error
+        if isinstance(dimension, bool) or not isinstance(dimension, int | np.integer):
+            problem = f"dimension is {dimension!r}, not an integer"
+        elif not 1 <= dimension <= MAX_DIMENSION:
+            problem = f"dimension is {dimension}, not within 1..{MAX_DIMENSION}"
+        else:
+            return LoadedEmbedder(self.info, embedder, int(dimension))
+        raise EmbedderContractError(
+            f"{self._owner}: {problem}; report it to the plugin's author", name=self.info.name, got=dimension
+        )
+
+    def _close_unused(self, loaded: LoadedEmbedder) -> None:
+        if loaded.closing and not loaded.users:
+            with self._plugin_errors("cannot be closed"):
+                loaded.embedder.close()
+
+    @contextmanager
+    def _plugin_errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (VecdbError, MemoryError):
+            raise
+        except Exception as error:
+            raise EmbedderUnavailableError(
+                f"{self._owner} {what}: {type(error).__name__}: {error}; check its options and its files",
+                name=self.info.name,
+            ) from error
+
+    def _after_fork(self) -> None:
+        # Model libraries do not survive a fork, and another thread may have held the lock. The old
+        # embedder is kept, not dropped: its destructor would reach for threads that no longer exist.
+        self._lock = threading.Lock()
+        self._abandoned, self._loaded = self._loaded, None
+
+
+_hosts: weakref.WeakSet[EmbedderHost] = weakref.WeakSet()
+
+
+def _renew_after_fork() -> None:
+    for host in list(_hosts):
+        host._after_fork()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)
+
+
+def _identity(item: Any, index: int) -> Any:
+    """What equal items share; an item of an unknown kind (an error later) is equal only to itself."""
+    try:
+        hash(item)
+    except TypeError:
+        return (index,)
+    return (type(item), item)
+
+
+def _first_of_each(inverse: Sequence[int]) -> list[int]:
+    """The index at which each position, numbered by first appearance, stands first."""
+    found: list[int] = []
+    for index, position in enumerate(inverse):
+        if position == len(found):
+            found.append(index)
+    return found
+
+
+def _item_error(cause: Exception, stage: str, *, index: int) -> ItemError:
+    message = str(cause) if isinstance(cause, VecdbError) else f"{type(cause).__name__}: {cause}"
+    error = ItemError(message, index=index, stage=stage)
+    error.__cause__ = cause
+    return error
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # a module may have another name than its distribution
+        distributions = importlib.metadata.packages_distributions().get(name, [])
+        return importlib.metadata.version(distributions[0]) if distributions else ""

@@ -1,0 +1,190 @@
+"""Brute force: exact, simple, and faster than a graph for some ten thousand vectors. Also the oracle of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb.errors import InvalidInputError, NotFoundError
+from vecdb.index.base import check_k, check_space
+from vecdb.index.labels import as_allowed, as_labels, as_new_labels, contains, is_ascending
+from vecdb.index.locks import ReadWriteLock
+from vecdb.index.scan import BLOCK_ROWS, Distances, merge_nearest, nearest, no_neighbours, row_norms
+from vecdb.types import Labels, Metric, Vector
+from vecdb.vectors import as_vectors
+
+_SMALLEST_CAPACITY = 64
+_GATHERED_ROWS = 8192
+_GATHER_BELOW = 0.25  # of the rows; above it, scoring every row is faster than copying the allowed ones
+_DEAD_ABOVE = 0.25
+
+
+class ExactIndex:
+    """Compares a query with every vector. See `VectorIndex` for the methods without a docstring of detail.
+
+    The rows lie in ascending order of label in one array with room to grow (at most 1.5 times the
+    vectors; room that was never written to is not resident). Labels that increase from call to call
+    are appended; a lower one costs a copy of the array. Removing the oldest rows copies nothing
+    until half of the array is unused; then the memory is given back. A removed label may come back.
+
+    Answers are the same to the bit whatever the order of insertion, and alone or in a batch.
+
+    Args:
+        dimension: length of the vectors.
+        metric: cosine, l2 or ip.
+
+    Raises:
+        InvalidInputError: the dimension or the metric is none.
+    """
+
+    def __init__(self, dimension: int, metric: Metric) -> None:
+        check_space(dimension, metric)
+        self._dimension = dimension
+        self._metric: Metric = metric
+        self._lock = ReadWriteLock()
+        self._allocate(_SMALLEST_CAPACITY)
+
+    def _allocate(self, capacity: int) -> None:
+        self._rows = np.empty((capacity, self._dimension), np.float32)
+        self._norms = np.empty(capacity, np.float64)
+        self._labels = np.empty(capacity, np.int64)
+        self._is_live = np.zeros(capacity, np.bool_)
+        self._start = self._end = self._count = 0  # rows in use: start to end, of which `count` are live
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return self._dimension
+
+    @property
+    def metric(self) -> Metric:
+        """cosine, l2 or ip."""
+        return self._metric
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, labels: Labels, vectors: Vector) -> None:
+        """Add vectors (n, dimension) under labels (n,) that the index does not have."""
+        vectors = as_vectors(vectors, self._dimension)
+        labels = as_new_labels(labels, len(vectors))
+        if not len(labels):
+            return
+        if not is_ascending(labels):
+            order = np.argsort(labels)
+            labels, vectors = labels[order], vectors[order]
+        with self._lock.write():
+            known = self._positions(labels)
+            if known.size:
+                raise InvalidInputError(
+                    f"label {self._labels[known[0]]} is in the index already; remove it first, or use a new label"
+                )
+            if self._start < self._end and labels[0] <= self._labels[self._end - 1]:
+                old_labels, old_vectors = self._live_rows()
+                labels, vectors = np.concatenate([old_labels, labels]), np.concatenate([old_vectors, vectors])
+                order = np.argsort(labels)
+                labels, vectors = labels[order], vectors[order]
+                self._allocate(_with_headroom(len(labels)))
+            elif self._end + len(labels) > len(self._labels):
+                self._move(_with_headroom(self._count + len(labels)))
+            self._append(labels, vectors)
+
+    def _append(self, labels: Labels, vectors: Vector) -> None:
+        place = slice(self._end, self._end + len(labels))
+        self._labels[place], self._rows[place], self._norms[place] = labels, vectors, row_norms(vectors)
+        self._is_live[place] = True
+        self._end += len(labels)
+        self._count += len(labels)
+
+    def _live_rows(self) -> tuple[Labels, Vector]:
+        rows = slice(self._start, self._end)
+        if self._count == self._end - self._start:
+            return self._labels[rows], self._rows[rows]
+        return self._labels[rows][self._is_live[rows]], self._rows[rows][self._is_live[rows]]
+
+    def _move(self, capacity: int) -> None:
+        labels, vectors = self._live_rows()
+        self._allocate(capacity)
+        if len(labels):
+            self._append(labels, vectors)
+
+    def remove(self, labels: Labels) -> None:
+        """Forget labels; unknown ones are ignored."""
+        wanted = as_labels(labels)
+        with self._lock.write():
+            positions = np.unique(self._positions(wanted))
+            self._is_live[positions] = False
+            self._count -= len(positions)
+            if not self._count:
+                self._allocate(_SMALLEST_CAPACITY)
+                return
+            self._start += int(np.argmax(self._is_live[self._start : self._end]))
+            dead = self._end - self._start - self._count
+            unused = len(self._labels) > max(_SMALLEST_CAPACITY, 2 * self._count)
+            if unused or dead > _DEAD_ABOVE * (self._end - self._start):
+                self._move(_with_headroom(self._count))
+
+    def search(
+        self, queries: Vector, k: int, *, allowed: Labels | None = None, ef: int | None = None  # noqa: ARG002
+    ) -> tuple[Labels, Distances]:
+        """The true nearest vectors of each query; `ef` has no meaning here."""
+        queries = as_vectors(queries, self._dimension, what="queries")
+        k = check_k(k)
+        with self._lock.read():
+            parts = [
+                nearest(self._metric, queries, k, labels=labels, rows=rows, norms=norms, kept=kept)
+                for labels, rows, norms, kept in self._blocks(None if allowed is None else as_allowed(allowed))
+            ]
+        return merge_nearest(parts, k) if parts else no_neighbours(len(queries))
+
+    def _blocks(
+        self, allowed: Labels | None
+    ) -> Iterator[tuple[Labels, Vector, NDArray[np.float64], NDArray[np.bool_] | None]]:
+        """Labels, rows, norms, and which of them count, a bounded number of rows at a time."""
+        kept = None if self._count == self._end - self._start else self._is_live
+        if allowed is not None:
+            positions = self._positions(allowed)
+            if len(positions) < _GATHER_BELOW * (self._end - self._start):
+                for start in range(0, len(positions), _GATHERED_ROWS):
+                    some = positions[start : start + _GATHERED_ROWS]
+                    yield self._labels[some], self._rows[some], self._norms[some], None
+                return
+            kept = np.zeros(len(self._labels), np.bool_)
+            kept[positions] = True
+        for start in range(self._start, self._end, BLOCK_ROWS):
+            block = slice(start, min(start + BLOCK_ROWS, self._end))
+            yield self._labels[block], self._rows[block], self._norms[block], None if kept is None else kept[block]
+
+    def _positions(self, wanted: Labels) -> NDArray[np.intp]:
+        """Where those of the wanted labels stand that are live."""
+        positions, found = contains(self._labels[self._start : self._end], wanted)
+        positions = positions[found] + self._start
+        return positions[self._is_live[positions]]
+
+    def labels(self) -> Labels:
+        """All labels, ascending."""
+        with self._lock.read():
+            rows = slice(self._start, self._end)
+            return self._labels[rows][self._is_live[rows]]
+
+    def vectors(self, labels: Labels) -> Vector:
+        """A copy of the vectors (n, dimension) of labels, in their order; NotFoundError if one is not known."""
+        wanted = as_labels(labels)
+        with self._lock.read():
+            positions = self._positions(wanted)
+            if len(positions) < len(wanted):
+                missing = wanted[~np.isin(wanted, self._labels[positions])]
+                raise NotFoundError(f"label {missing[0]} is not in the index; ask for those in labels()")
+            return self._rows[positions]
+
+    def take_oldest(self, count: int) -> tuple[Labels, Vector]:
+        """Copies of the `count` lowest labels, ascending, and of their vectors; all, if there are fewer."""
+        with self._lock.read():
+            live = np.flatnonzero(self._is_live[self._start : self._end])[: max(count, 0)] + self._start
+            return self._labels[live], self._rows[live]
+
+
+def _with_headroom(rows: int) -> int:
+    return max(_SMALLEST_CAPACITY, rows + rows // 2)

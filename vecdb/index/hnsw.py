@@ -1,0 +1,416 @@
+"""Approximate search with hnswlib, the only module that touches it, and one that trusts nothing of it.
+
+HNSW: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical
+Navigable Small World graphs", IEEE TPAMI 2018. What hnswlib 0.8 does not check (almost everything) is
+checked here: see the comments.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from pathlib import Path
+
+import hnswlib
+import numpy as np
+
+from vecdb.errors import DiskFullError, InvalidInputError, NotFoundError, StorageError
+from vecdb.index.base import check_k, check_space
+from vecdb.index.codes import VectorCodes
+from vecdb.index.hnsw_file import read_graph
+from vecdb.index.labels import LabelSet, as_allowed, as_labels, as_new_labels, contains
+from vecdb.index.locks import ReadWriteLock
+from vecdb.index.scan import Distances, merge_nearest, nearest, no_neighbours, row_norms
+from vecdb.types import Labels, Metric, Vector
+from vecdb.vectors import as_vectors
+
+DEFAULT_M = 16
+DEFAULT_EF_CONSTRUCTION = 200
+DEFAULT_EF = 80
+_M_RANGE = (2, 128)
+_EF_CONSTRUCTION_RANGE = (2, 10_000)
+_GROWTH = 1.5
+_SMALLEST_CAPACITY = 1024
+
+# Vectors of length 1 need no normalising in hnswlib, so cosine is its inner product: 1 - dot either way.
+_SPACES = {"cosine": "ip", "l2": "l2", "ip": "ip"}
+
+_SCANNED_PER_FETCHED = 5  # vectors that a scan compares in the time in which the graph yields one result
+_OVERFETCH = 2
+_WIDEN = 4
+_GATHERED_ROWS = 128  # a list of numbers takes eight times the memory of the vector
+_SCANNED_ROWS = 4096
+_BATCH_RESULTS = 1 << 20
+
+
+class HnswIndex:
+    """A graph index over hnswlib. See `VectorIndex` for the methods without a docstring of detail.
+
+    Give one label to each *distinct* vector: identical vectors link to one another only, and cut the
+    graph (of 10,000 vectors among 10,000 identical ones, 7 % of the neighbours were found).
+
+    Removed vectors stay in the graph as tombstones, passed through but never returned; watch
+    `tombstone_ratio` and build anew when it is large. A removed label cannot come back.
+
+    Searches run side by side; adding, removing and growing wait for them and keep them out, so add in
+    small steps. `add` and `search` release the GIL while hnswlib works; `save`, `load`, `vectors` and
+    growing do not (about half a second for 500 MB).
+
+    Args:
+        dimension: length of the vectors.
+        metric: cosine, l2 or ip.
+        M: links of a node on each level, twice as many on the lowest; 2 to 128.
+        ef_construction: size of the candidate list while building; at least M is used.
+        ef: size of the candidate list of a search that does not say its own.
+        capacity: vectors to make room for; grows by half when full.
+        threads: for one call of `add`, or of `search` with many queries; one query uses one thread.
+
+    Raises:
+        InvalidInputError: an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        dimension: int,
+        metric: Metric,
+        *,
+        M: int = DEFAULT_M,
+        ef_construction: int = DEFAULT_EF_CONSTRUCTION,
+        ef: int = DEFAULT_EF,
+        capacity: int = _SMALLEST_CAPACITY,
+        threads: int = 1,
+    ) -> None:
+        check_space(dimension, metric)
+        check_range("M", M, *_M_RANGE)
+        check_range("ef_construction", ef_construction, *_EF_CONSTRUCTION_RANGE)
+        check_range("ef", ef, 1, None)
+        check_range("capacity", capacity, 1, None)
+        check_range("threads", threads, 1, 256)
+        self._dimension = dimension
+        self._metric: Metric = metric
+        self._M = M
+        self._ef_construction = max(ef_construction, M)
+        self._ef = ef
+        self._threads = threads
+        self._lock = ReadWriteLock()
+        self._labels = LabelSet()
+        self._codes = VectorCodes(dimension)
+        self._broken = ""
+        self._graph = hnswlib.Index(space=_SPACES[metric], dim=dimension)
+        try:
+            self._graph.init_index(capacity, M=M, ef_construction=self._ef_construction)
+        except (RuntimeError, MemoryError) as error:
+            raise StorageError(f"no memory for an index of {capacity} vectors; free some, or add less") from error
+        self._start_graph(self._graph)
+
+    def _start_graph(self, graph: hnswlib.Index) -> None:
+        self._graph = graph
+        self._graph_ef = self._ef  # what hnswlib is set to; only ever lowered, see _fetch_size
+        self._fails_from = math.inf  # results that hnswlib could not find lately
+        graph.set_ef(self._ef)
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return self._dimension
+
+    @property
+    def metric(self) -> Metric:
+        """cosine, l2 or ip."""
+        return self._metric
+
+    @property
+    def M(self) -> int:  # noqa: N802
+        """Links of a node."""
+        return self._M
+
+    @property
+    def ef_construction(self) -> int:
+        """Size of the candidate list while building."""
+        return self._ef_construction
+
+    @property
+    def ef(self) -> int:
+        """Size of the candidate list of a search that does not say its own."""
+        return self._ef
+
+    @property
+    def nodes(self) -> int:
+        """Number of vectors in the graph, removed ones included."""
+        return len(self._labels.known)
+
+    @property
+    def deleted(self) -> int:
+        """Number of removed vectors that are still in the graph."""
+        return self.nodes - len(self._labels)
+
+    @property
+    def tombstone_ratio(self) -> float:
+        """Share of the graph that is removed, 0 to 1."""
+        return self.deleted / max(self.nodes, 1)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    # --- changing -------------------------------------------------------------------------------
+
+    def add(self, labels: Labels, vectors: Vector) -> None:
+        """Add vectors (n, dimension) under labels (n,) that were never in the index.
+
+        Raises:
+            InvalidInputError: a label is known, also if it was removed; hnswlib would overwrite its vector.
+            StorageError: no memory. If it ran out while linking, the index is not usable any more.
+        """
+        vectors = as_vectors(vectors, self._dimension)
+        labels = as_new_labels(labels, len(vectors))
+        if not len(labels):
+            return
+        with self._lock.write():
+            self._check_usable()
+            _, known = contains(self._labels.known, labels)
+            if known.any():
+                raise InvalidInputError(
+                    f"label {labels[known][0]} is, or was, in the index already; give the vector a new label"
+                )
+            self._make_room(len(labels))
+            try:
+                self._graph.add_items(vectors, labels, num_threads=self._threads)
+                self._codes.append(vectors)
+            except (RuntimeError, MemoryError) as error:  # some of the batch may be in the graph, half linked
+                self._broken = f"adding {len(labels)} vectors failed ({error})"
+                raise StorageError(f"{self._broken}; build the index anew") from error
+            self._labels.add(labels)
+            self._fails_from = math.inf
+
+    def _make_room(self, count: int) -> None:
+        needed = self.nodes + count
+        capacity = self._graph.get_max_elements()
+        if needed > capacity:
+            try:
+                self._graph.resize_index(max(needed, int(capacity * _GROWTH), _SMALLEST_CAPACITY))
+            except (RuntimeError, MemoryError) as error:
+                self._broken = f"growing to {needed} vectors failed ({error})"
+                raise StorageError(f"{self._broken}; free memory and build the index anew") from error
+
+    def remove(self, labels: Labels) -> None:
+        """Mark labels removed; unknown and removed ones are ignored."""
+        wanted = as_labels(labels)
+        with self._lock.write():
+            self._check_usable()
+            for label in self._labels.remove(wanted).tolist():
+                self._graph.mark_deleted(label)
+
+    def _check_usable(self) -> None:
+        if self._broken:
+            raise StorageError(f"the index is not usable since {self._broken}; build it anew")
+
+    # --- searching ------------------------------------------------------------------------------
+
+    def search(
+        self, queries: Vector, k: int, *, allowed: Labels | None = None, ef: int | None = None
+    ) -> tuple[Labels, Distances]:
+        """The nearest vectors of each query, approximately, always min(k, number that can match).
+
+        With `allowed`: few are scanned exactly; else more results are taken from the graph, and more
+        again until enough of them are allowed, as long as that is cheaper than the scan.
+        Distances are float32 sums of hnswlib (or exact where it scanned), never below 0 for cosine and l2.
+
+        Raises:
+            InvalidInputError, DimensionMismatchError, NonFiniteVectorError: the arguments.
+        """
+        queries = check_queries(queries, self._dimension)
+        k = check_k(k)
+        if ef is None:
+            ef = self._ef
+        elif ef < self._graph_ef:
+            self._lower_ef(ef)
+        with self._lock.read():
+            if self._broken:
+                self._check_usable()
+            if allowed is None:
+                k = min(k, len(self._labels))
+                return self._from_graph(queries, k, ef) if k else no_neighbours(len(queries))
+            return self._allowed(queries, k, ef, as_allowed(allowed))
+
+    def _lower_ef(self, ef: int) -> None:
+        check_range("ef", ef, 1, None)
+        with self._lock.write():
+            if ef < self._graph_ef:
+                self._graph.set_ef(ef)
+                self._graph_ef = ef
+
+    def _fetch_size(self, k: int, ef: int) -> int:
+        """How many results to ask of hnswlib so that its candidate list has at least `ef` places.
+
+        Its `ef` is one setting for all threads, but the list is never shorter than the results asked
+        for: a search that wants a longer one asks for more results, and no thread disturbs another.
+        """
+        if ef <= self._graph_ef:
+            return k
+        if ef >= self._fails_from:
+            ef = int(self._fails_from) // 2
+        return max(k, min(ef, len(self._labels)))
+
+    def _from_graph(self, queries: Vector, k: int, ef: int) -> tuple[Labels, Distances]:
+        """Needs 1 <= k <= live vectors."""
+        fetch = self._fetch_size(k, ef)
+        rows = len(queries)
+        # hnswlib fails if it reaches fewer results than asked for, and then leaks the room for all of
+        # them: batches are cut, and go one by one where that is likely.
+        step = 1 if 2 * fetch > len(self._labels) else max(1, _BATCH_RESULTS // fetch)
+        if rows > step:
+            parts = [self._from_graph(queries[start : start + step], k, ef) for start in range(0, rows, step)]
+            return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        if not rows:
+            return no_neighbours(0, k)
+        if fetch >= self._fails_from:
+            return self._scan(queries, k, self._labels.live)
+        try:
+            found, distances = self._graph.knn_query(
+                queries, k=fetch, num_threads=1 if rows == 1 else self._threads
+            )
+        except RuntimeError:  # a larger ef would not help: it visits all it can reach before it gives up
+            self._fails_from = min(self._fails_from, fetch)
+            return self._scan(queries, k, self._labels.live)
+        labels: Labels = found.view(np.int64)
+        if fetch > k:
+            labels, distances = labels[:, :k].copy(), distances[:, :k].copy()
+        if self._metric == "cosine" and (distances[0, 0] if rows == 1 else distances[:, 0].min()) < 0:  # rows ascend
+            np.maximum(distances, 0.0, out=distances)
+        if has_ties(distances):
+            labels, distances = merge_nearest([(labels, distances), no_neighbours(rows)], k)
+        return labels, distances
+
+    def _allowed(self, queries: Vector, k: int, ef: int, allowed: Labels) -> tuple[Labels, Distances]:
+        live = len(self._labels)
+        if not live or not len(allowed):
+            return no_neighbours(len(queries))
+        matching: Labels | None = None
+        found, distances = no_neighbours(len(queries), k)
+        pending = np.arange(len(queries))  # the queries that have no answer yet
+        fetch = max(_OVERFETCH * k * live // len(allowed), 2 * k, ef)
+        while pending.size:
+            most = len(allowed) if matching is None else len(matching)
+            if fetch > live // 2 or most <= _SCANNED_PER_FETCHED * fetch or most <= 2 * k:
+                if matching is None:
+                    matching = allowed[contains(self._labels.live, allowed)[1]]
+                width = min(k, len(matching))
+                found, distances = found[:, :width], distances[:, :width]
+                found[pending], distances[pending] = self._scan(queries[pending], k, matching)
+                break
+            answered = []
+            candidates, lengths = self._from_graph(np.ascontiguousarray(queries[pending]), fetch, fetch)
+            _, fits = contains(allowed, candidates)
+            for row, place in enumerate(pending):
+                chosen = np.flatnonzero(fits[row])[:k]
+                if len(chosen) == k:
+                    found[place], distances[place] = candidates[row, chosen], lengths[row, chosen]
+                    answered.append(row)
+            pending = np.delete(pending, answered)
+            if matching is None and pending.size:
+                matching = allowed[contains(self._labels.live, allowed)[1]]
+            fetch *= _WIDEN
+        return found, distances
+
+    def _scan(self, queries: Vector, k: int, labels: Labels) -> tuple[Labels, Distances]:
+        """Exact search among live labels."""
+        labels = labels[self._codes.possible(self._metric, queries, k, self._labels.places(labels))]
+        best = [no_neighbours(len(queries))]
+        for start in range(0, len(labels), _SCANNED_ROWS):
+            some = labels[start : start + _SCANNED_ROWS]
+            rows = self._gather(some)
+            part = nearest(self._metric, queries, k, labels=some, rows=rows, norms=row_norms(rows))
+            best = [merge_nearest([*best, part], k)]
+        return best[0]
+
+    # --- looking in -----------------------------------------------------------------------------
+
+    def labels(self) -> Labels:
+        """All labels, ascending; not writeable."""
+        with self._lock.read():
+            return self._labels.live
+
+    def vectors(self, labels: Labels) -> Vector:
+        """A copy of the vectors (n, dimension) of labels, in their order; NotFoundError if one is not known.
+
+        Slow (about 15 µs each at dimension 384): hnswlib goes through Python lists.
+        """
+        wanted = as_labels(labels)
+        with self._lock.read():
+            _, known = contains(self._labels.live, wanted)
+            if not known.all():
+                raise NotFoundError(f"label {wanted[~known][0]} is not in the index; ask for those in labels()")
+            return self._gather(wanted)
+
+    def _gather(self, labels: Labels) -> Vector:
+        rows = np.empty((len(labels), self._dimension), np.float32)
+        for start in range(0, len(labels), _GATHERED_ROWS):
+            some = slice(start, start + _GATHERED_ROWS)
+            rows[some] = self._graph.get_items(labels[some])
+        return rows
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write the index to a new file and wait until it is on the disk. Other threads stand still meanwhile.
+
+        Raises:
+            DiskFullError: the file could not be written whole; it is removed.
+            StorageError: the file exists, or its folder does not, or cannot be written to.
+        """
+        with self._lock.read(), new_file(path) as name:
+            self._check_usable()
+            self._graph.save_index(name)
+            expected = int(self._graph.index_file_size())
+        # hnswlib ignores every error of writing
+        finish_file(path, expected)
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        dimension: int,
+        metric: Metric,
+        M: int = DEFAULT_M,
+        ef_construction: int = DEFAULT_EF_CONSTRUCTION,
+        ef: int = DEFAULT_EF,
+        count: int | None = None,
+        threads: int = 1,
+    ) -> HnswIndex:
+        """Read what `save` wrote, after checking every number in it that could lead hnswlib astray.
+
+        A flipped bit in a vector or a label can pass: compare the checksum of the file before.
+
+        Args:
+            path: the file; nothing may write to it meanwhile.
+            dimension, metric, M, ef_construction: as the index was built.
+            ef, threads: as in the constructor.
+            count: `nodes` of the saved index; None is not compared.
+
+        Raises:
+            StorageError: the file cannot be read, is damaged, or is of another index.
+        """
+        index = cls(dimension, metric, M=M, ef_construction=ef_construction, ef=ef, threads=threads, capacity=1)
+        file = read_graph(
+            path,
+            dimension=dimension,
+            M=M,
+            ef_construction=index.ef_construction,
+            count=count,
+            unit_length=metric == "cosine",
+            each_block=index._codes.append,
+        )
+        if not len(file.labels):
+            return index
+        # hnswlib leaves a dangling pointer if loading into a used object fails; this one is new, and is
+        # dropped with the error.
+        graph = hnswlib.Index(space=_SPACES[metric], dim=dimension)
+        try:
+            graph.load_index(os.fsencode(path), max_elements=int(len(file.labels) * 1.1) + _SMALLEST_CAPACITY)
+        except (RuntimeError, MemoryError) as error:
+            raise StorageError(f"the index file {path} could not be loaded ({error}); rebuild the index") from error
+        index._labels = LabelSet(file.labels, ~file.deleted)
+        index._start_graph(graph)
+        return index

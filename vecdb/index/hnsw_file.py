@@ -1,0 +1,250 @@
+"""Reading an hnswlib index file with suspicion: its loader trusts every number in it, and crashes on a wrong one.
+
+hnswlib 0.8 writes, in the byte order and type sizes of the machine: a header of 96 bytes; for each node
+its links on level 0 (a 16-bit count, a byte whose lowest bit marks it deleted, a spare byte, 2 M ids of
+32 bits), its vector, and its label of 64 bits; then for each node the size in bytes of its lists of the
+higher levels, and these lists (one a level: a count as above and M ids). There is no magic number, no
+checksum, no dimension and no metric.
+
+What passes here cannot take a search outside the file's memory. It may still be another file of the same
+shape, or have a flipped bit inside a number: whole-file checksums are the business of the manifest.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb.errors import StorageError
+from vecdb.index.labels import is_ascending
+from vecdb.types import Labels, Vector
+
+_HEADER = struct.Struct("=6QiI3QdQ")
+_BLOCK_BYTES = 8 << 20
+_LENGTH_TOLERANCE = 1e-3
+_Words = NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFile:
+    """What a checked file holds, without its vectors.
+
+    Attributes:
+        labels: shape (n,), by node.
+        deleted: shape (n,), whether a node is marked deleted.
+        entry: the node where every search starts.
+        links, link_counts: shape (n, 2 M) and (n,), the links on level 0; empty unless asked for.
+    """
+
+    labels: Labels
+    deleted: NDArray[np.bool_]
+    entry: int
+    links: _Words
+    link_counts: NDArray[np.uint16]
+
+
+def read_graph(
+    path: Path,
+    *,
+    dimension: int,
+    M: int,
+    ef_construction: int | None = None,
+    count: int | None = None,
+    unit_length: bool = False,
+    with_links: bool = False,
+    each_block: Callable[[Vector], None] | None = None,
+) -> GraphFile:
+    """Check a whole index file, a block at a time; about 2 ms for each MiB.
+
+    Args:
+        path: the file.
+        dimension, M, ef_construction: what the file must have been built with; None is not compared.
+        count: nodes it must hold, deleted ones included; None is not compared.
+        unit_length: whether its vectors must have length 1 (the metric cosine).
+        with_links: whether to keep the links of level 0, (2 M + 1) * 4 bytes a node.
+        each_block: is called with some thousand vectors (rows, dimension) at a time, in order of node.
+
+    Raises:
+        StorageError: the file cannot be read, or anything in it is not as it must be.
+    """
+    try:
+        with path.open("rb") as file:
+            reader = _Reader(file, path, dimension, M, each_block)
+            return reader.read(ef_construction, count, unit_length, with_links)
+    except OSError as error:
+        raise StorageError(f"the index file {path} cannot be read ({error}); rebuild the index") from error
+
+
+def unreachable_in(path: Path, *, dimension: int, M: int) -> Labels:
+    """Live labels that no search can reach: no chain of level-0 links leads there from the entry point.
+
+    A few nodes of a graph can lose their last incoming link (Malkov and Yashunin 2018, §4: links are
+    pruned to a maximum). Searching finds such a vector only by chance, so its owner keeps it elsewhere.
+
+    Returns:
+        Ascending labels; usually none.
+
+    Raises:
+        StorageError: as `read_graph`.
+    """
+    graph = read_graph(path, dimension=dimension, M=M, with_links=True)
+    if not len(graph.labels):
+        return graph.labels
+    reached = np.zeros(len(graph.labels), np.bool_)
+    frontier = np.array([graph.entry])
+    slots = np.arange(graph.links.shape[1])
+    while frontier.size:
+        reached[frontier] = True
+        linked = graph.links[frontier][slots < graph.link_counts[frontier, np.newaxis]]
+        frontier = np.unique(linked[~reached[linked]])
+    return np.sort(graph.labels[~reached & ~graph.deleted])
+
+
+class _Reader:
+    def __init__(
+        self, file: BinaryIO, path: Path, dimension: int, M: int, each_block: Callable[[Vector], None] | None
+    ) -> None:
+        self._each_block = each_block
+        self._file = file
+        self._path = path
+        self._dimension = dimension
+        self._M = M
+        self._count = 0
+        self._node_words = 1 + 2 * M + dimension + 2
+
+    def _require(self, condition: object, reason: str) -> None:
+        if not condition:
+            raise StorageError(f"the index file {self._path} does not fit: {reason}; rebuild the index")
+
+    def read(self, ef_construction: int | None, count: int | None, unit_length: bool, with_links: bool) -> GraphFile:
+        entry, top_level = self._read_header(ef_construction, count)
+        labels = np.empty(self._count, np.int64)
+        deleted = np.empty(self._count, np.bool_)
+        kept = self._count if with_links else 0
+        links = np.empty((kept, 2 * self._M), np.uint32)
+        link_counts = np.empty(kept, np.uint16)
+        for start, words in self._node_blocks():
+            block = slice(start, start + len(words))
+            counts, deleted[block] = _list_heads(words[:, 0])
+            self._check_lists(counts, words[:, 1 : 1 + 2 * self._M])
+            vectors = words[:, 1 + 2 * self._M : -2].view(np.float32)
+            self._check_vectors(vectors, unit_length)
+            if self._each_block is not None:
+                self._each_block(vectors)
+            labels[block] = np.ascontiguousarray(words[:, -2:]).view(np.int64)[:, 0]
+            if with_links:
+                links[block], link_counts[block] = words[:, 1 : 1 + 2 * self._M], counts
+        ordered = np.sort(labels)
+        self._require(is_ascending(ordered) and (not self._count or ordered[0] > 0), "its labels are not sound")
+        self._check_upper_levels(entry, top_level)
+        return GraphFile(labels=labels, deleted=deleted, entry=entry, links=links, link_counts=link_counts)
+
+    def _read_header(self, ef_construction: int | None, count: int | None) -> tuple[int, int]:
+        size = os.fstat(self._file.fileno()).st_size
+        self._require(size >= _HEADER.size, f"it has {size} bytes, less than a header")
+        (
+            level0_offset, capacity, self._count, node_bytes, label_offset, data_offset,
+            top_level, entry, max_links, max_links0, M, multiplier, built_with,
+        ) = _HEADER.unpack(self._file.read(_HEADER.size))  # fmt: skip
+        links_bytes = 4 + 8 * self._M
+        self._require(M == max_links == self._M and max_links0 == 2 * self._M, f"it was not built with M={self._M}")
+        self._require(
+            (level0_offset, data_offset, label_offset, node_bytes)
+            == (0, links_bytes, links_bytes + 4 * self._dimension, 4 * self._node_words),
+            f"its vectors do not have dimension {self._dimension}",
+        )
+        self._require(math.isclose(multiplier, 1 / math.log(self._M), rel_tol=1e-9), "its level multiplier is wrong")
+        self._require(
+            ef_construction is None or built_with == ef_construction,
+            f"it was not built with ef_construction={ef_construction}",
+        )
+        self._require(count is None or self._count == count, f"it holds {self._count} vectors, not {count}")
+        self._require(self._count <= capacity, "it holds more vectors than its capacity")
+        self._require(
+            self._count * (node_bytes + 4) <= size - _HEADER.size, f"{size} bytes cannot hold {self._count} vectors"
+        )
+        if self._count:
+            self._require(entry < self._count and top_level >= 0, "its entry point is not one of its vectors")
+        else:
+            self._require(size == _HEADER.size and top_level == -1, "it is empty but has levels")
+        return entry, top_level
+
+    def _node_blocks(self) -> Iterator[tuple[int, _Words]]:
+        step = max(1, _BLOCK_BYTES // (4 * self._node_words))
+        for start in range(0, self._count, step):
+            rows = min(step, self._count - start)
+            words = np.fromfile(self._file, np.uint32, rows * self._node_words)
+            self._require(len(words) == rows * self._node_words, "it ends too early")
+            yield start, words.reshape(rows, self._node_words)
+
+    def _check_lists(self, counts: NDArray[np.uint16], links: _Words) -> None:
+        self._require((counts <= links.shape[1]).all(), "a vector has too many links")
+        used = np.arange(links.shape[1]) < counts[:, np.newaxis]
+        self._require(not (used & (links >= self._count)).any(), "a link leads to no vector")
+
+    def _check_vectors(self, vectors: NDArray[np.float32], unit_length: bool) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+        self._require(np.isfinite(squares).all(), "a vector holds NaN or infinity")
+        self._require(
+            not unit_length or (np.abs(squares - 1) < _LENGTH_TOLERANCE).all(), "a vector does not have length 1"
+        )
+
+    def _check_upper_levels(self, entry: int, top_level: int) -> None:
+        words = np.frombuffer(self._file.read(), np.uint8)
+        self._require(len(words) % 4 == 0, "its end is not sound")
+        starts, levels = self._walk(words.view(np.uint32))
+        if not self._count:
+            return
+        self._require(levels.max() == levels[entry] == top_level, "its entry point is not on the highest level")
+        lists = words.view(np.uint32)[starts[:, 1, np.newaxis] + np.arange(1 + self._M)]
+        counts, _ = _list_heads(lists[:, 0])
+        self._check_lists(counts, lists[:, 1:])
+        used = np.arange(self._M) < counts[:, np.newaxis]
+        # A link on a level leads to a node that has that level: hnswlib would follow a null pointer.
+        targets = np.where(used, lists[:, 1:], entry)
+        self._require((levels[targets] >= starts[:, 0, np.newaxis]).all(), "a link leads to a level that is not there")
+
+    def _walk(self, words: _Words) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(level, first word) of each list, and the level of each node.
+
+        Most nodes have no list, so their size words are runs of zeros: only the others are visited.
+        """
+        list_words = 1 + self._M
+        nonzero = np.flatnonzero(words)
+        levels = np.zeros(self._count, np.int64)
+        starts: list[tuple[int, int]] = []
+        place = node = 0
+        while node < self._count:
+            following = int(np.searchsorted(nonzero, place))
+            head = int(nonzero[following]) if following < len(nonzero) else len(words) + self._count
+            node, place = node + head - place, head
+            if node >= self._count:
+                place -= node - self._count
+                break
+            self._require(head < len(words), "its end is missing")
+            size = int(words[head])
+            level = size // (4 * list_words)
+            self._require(
+                level * 4 * list_words == size and head + 1 + level * list_words <= len(words),
+                "the size of a list of links is wrong",
+            )
+            levels[node] = level
+            starts.extend((1 + above, head + 1 + above * list_words) for above in range(level))
+            node, place = node + 1, head + 1 + level * list_words
+        self._require(place == len(words), "it does not end where its last list ends")
+        return np.array(starts, np.int64).reshape(-1, 2), levels
+
+
+def _list_heads(words: _Words) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+    """Number of links, and the mark of deletion, from the first word of lists."""
+    heads = np.ascontiguousarray(words)
+    return heads.view(np.uint16)[::2], (heads.view(np.uint8)[2::4] & 1).astype(np.bool_)

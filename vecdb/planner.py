@@ -1,0 +1,84 @@
+"""Choosing how to search, and searching.
+
+What is cheapest depends on how many vectors a filter admits. Comparing the few allowed ones is exact
+and fast; with many allowed, the graph finds more than k and what the filter forbids is dropped, and
+more until k are found. `HnswIndex.search` draws that line, which it knows best; here it is decided
+whether the graph is asked at all, and the answers of graph and exact tail become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb.index.base import VectorIndex
+from vecdb.index.hnsw import HnswIndex
+from vecdb.index.scan import merge_nearest
+from vecdb.types import Labels, SearchPlan, Vector
+
+Found = tuple[Labels, NDArray[np.float32]]
+
+
+def plan_search(
+    parts: Sequence[VectorIndex], k: int, *, allowed: int | None, ef: int | None, exact: bool
+) -> SearchPlan:
+    """How a search over these indexes is done, and why.
+
+    Args:
+        parts: the graph, if there is one, and exact indexes of the rest.
+        k: hits wanted.
+        allowed: number of vectors that the filter admits; None without a filter.
+        ef: the caller's wish, or None for the space's default.
+        exact: the caller wants the exact answer.
+    """
+    graph = next((part for part in parts if isinstance(part, HnswIndex)), None)
+    indexed = len(graph) if graph is not None else 0
+    vectors = max(indexed + sum(len(part) for part in parts if part is not graph), 0)
+    if graph is None:
+        strategy, reason = "exact", "there is no graph: brute force is as fast for so few vectors, or it is being built"
+    elif exact:
+        strategy, reason = "exact", "exact=True was asked for"
+    elif allowed is not None and graph.scans(allowed, k, ef):
+        strategy, reason = "exact", f"the filter admits {allowed:,} vectors: comparing each is cheaper than the graph"
+    elif allowed is not None:
+        strategy, reason = "graph", f"the filter admits {allowed:,} vectors: the graph finds more, the rest is dropped"
+    else:
+        strategy, reason = "graph", f"{indexed:,} vectors are in the graph"
+    return SearchPlan(
+        strategy="graph" if strategy == "graph" else "exact",
+        reason=reason,
+        vectors=vectors,
+        indexed=indexed,
+        allowed=allowed,
+        k=k,
+        ef=max(ef or graph.ef, k) if strategy == "graph" and graph is not None else None,
+    )
+
+
+def nearest_labels(
+    parts: Sequence[VectorIndex], queries: Vector, k: int, *, allowed: Labels | None, ef: int | None, exact: bool
+) -> Found:
+    """The k nearest labels of each query over all parts, sorted by (distance, label), each once.
+
+    A tie at the end is widened until it is whole, so that the caller can break it by insertion order.
+    """
+    wanted = k + 1
+    while True:
+        labels, distances = _search(parts, queries, wanted, allowed=allowed, ef=ef, exact=exact)
+        columns = labels.shape[1]
+        if columns <= k or columns < wanted or not (distances[:, k - 1] == distances[:, -1]).any():
+            return labels, distances
+        wanted *= 2
+
+
+def _search(
+    parts: Sequence[VectorIndex], queries: Vector, k: int, *, allowed: Labels | None, ef: int | None, exact: bool
+) -> Found:
+    def of(part: VectorIndex) -> Found:
+        if exact and isinstance(part, HnswIndex):
+            return part.search_exactly(queries, k, allowed=allowed)
+        return part.search(queries, k, allowed=allowed, ef=ef)
+
+    return of(parts[0]) if len(parts) == 1 else merge_nearest([of(part) for part in parts], k)

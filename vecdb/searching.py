@@ -1,0 +1,181 @@
+"""The search path: query to vector, filter to labels, nearest labels, rows to hits; all in one snapshot."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb.errors import EmbeddingError, InvalidInputError
+from vecdb.planner import nearest_labels, plan_search
+from vecdb.space import Space
+from vecdb.storage.contents import KIND_TEXT, decode_content
+from vecdb.storage.engine import Snapshot
+from vecdb.storage.filters import Filter
+from vecdb.storage.records import allowed_labels, blob_reader, hit_rows
+from vecdb.types import Hit, Labels, Metric, SearchPlan, Vector
+
+_MOST_NUMBERS = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What to search in one space; checked by `check`."""
+
+    space: Space
+    k: int
+    where: Filter | None
+    ef: int | None
+    exact: bool
+
+    @classmethod
+    def check(cls, space: Space, *, k: Any, where: Any, ef: Any, exact: Any) -> SearchRequest:
+        """Refuse wrong arguments before any work."""
+        for name, value in (("k", k), ("ef", ef)):
+            if value is None and name == "ef":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value < _MOST_NUMBERS:
+                raise InvalidInputError(f"{name} must be a positive integer, not {value!r}; 10 is usual")
+        if not isinstance(exact, bool):
+            raise InvalidInputError(f"exact must be True or False, not {exact!r}")
+        return cls(space, int(k), None if where is None or where == {} else Filter(where), ef, exact)
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds spent in each step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Count what happens inside to `name`."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+
+# --- queries ------------------------------------------------------------------------------------
+
+
+def query_vectors(space: Space, queries: Sequence[Any]) -> Vector:
+    """Each query as a vector (n, dimension): contents are embedded together, vectors are checked.
+
+    Raises:
+        UnsupportedContentError: a content of a kind that the space's embedder does not take.
+        EmbeddingError: a content that cannot be embedded.
+    """
+    if len(queries) == 1 and isinstance(queries[0], np.ndarray):
+        return space.one_as_stored(queries[0], what="the query")[None, :]
+    found = np.empty((len(queries), space.row.dimension), np.float32)
+    contents: dict[int, Any] = {}
+    for position, query in enumerate(queries):
+        if isinstance(query, np.ndarray | list | tuple):
+            found[position] = space.one_as_stored(query, what="the query" if len(queries) == 1 else f"query {position}")
+        else:
+            contents[position] = query
+    if contents:
+        if not space.embeds:
+            raise InvalidInputError(f"{space.what} has no embedder, so a query must be a vector; embed it yourself")
+        for position, query in contents.items():
+            space.host().check_content(query, what="the query" if len(queries) == 1 else f"query {position}")
+        result = space.embed(list(contents.values()), "query")
+        if result.errors:
+            first = result.errors[0]
+            raise EmbeddingError(f"the query cannot be embedded: {first}; ask in other words", errors=result.errors)
+        found[list(contents)] = result.vectors
+    return found
+
+
+# --- searching ----------------------------------------------------------------------------------
+
+
+def search(collection_id: int, request: SearchRequest, vectors: Vector) -> list[list[Hit]]:
+    """The hits of each query vector: always min(k, matching), by distance, ties by insertion order."""
+    with request.space.index.current() as snapshot:
+        allowed = _allowed(snapshot, collection_id, request)
+        labels, distances = _nearest(request, vectors, allowed)
+        return _hits(snapshot, request, labels, distances)
+
+
+def explain(collection_id: int, request: SearchRequest, query: Any) -> SearchPlan:
+    """Do the search of one query, and say how it was done."""
+    watch = Stopwatch()
+    with watch.step("embed"):
+        vectors = query_vectors(request.space, [query])
+    with request.space.index.current() as snapshot:
+        with watch.step("filter"):
+            allowed = _allowed(snapshot, collection_id, request)
+        plan = plan_search(
+            request.space.index.parts,
+            request.k,
+            allowed=None if allowed is None else len(allowed),
+            ef=request.ef,
+            exact=request.exact,
+        )
+        with watch.step("search"):
+            labels, distances = _nearest(request, vectors, allowed)
+        with watch.step("fetch"):
+            hits = _hits(snapshot, request, labels, distances)
+    return dataclasses.replace(plan, hits=len(hits[0]), seconds=watch.seconds)
+
+
+def _allowed(snapshot: Snapshot, collection_id: int, request: SearchRequest) -> Labels | None:
+    if request.where is None:
+        return None
+    return np.array(allowed_labels(snapshot, collection_id, request.space.row.id, request.where), np.int64)
+
+
+def _nearest(request: SearchRequest, vectors: Vector, allowed: Labels | None) -> tuple[Labels, NDArray[np.float32]]:
+    parts = request.space.index.parts
+    if not parts or (allowed is not None and not len(allowed)):
+        return np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32)
+    return nearest_labels(parts, vectors, request.k, allowed=allowed, ef=request.ef, exact=request.exact)
+
+
+def _hits(
+    snapshot: Snapshot, request: SearchRequest, labels: Labels, distances: NDArray[np.float32]
+) -> list[list[Hit]]:
+    """Labels to hits: one vector may belong to several records."""
+    k, metric = request.k, request.space.row.metric
+    # What lies beyond the k-th distance was only fetched to see whether there is a tie.
+    wanted = labels[distances <= distances[:, k - 1 : k]] if labels.shape[1] > k else labels.ravel()
+    if len(labels) > 1:
+        wanted = np.unique(wanted)
+    by_label: dict[int, list[Any]] = {}
+    for row in hit_rows(snapshot, wanted, request.where):
+        by_label.setdefault(row[0], []).append(row)
+    found = []
+    for mine, lengths in zip(labels.tolist(), distances.tolist(), strict=True):
+        pairs = [
+            (distance, row)
+            for label, distance in zip(mine, lengths, strict=True)
+            for row in by_label.get(label, ())
+        ]
+        pairs.sort(key=_by_distance_and_key)
+        found.append([_hit(snapshot, metric, distance, row) for distance, row in pairs[:k]])
+    return found
+
+
+def _by_distance_and_key(pair: tuple[float, Any]) -> tuple[float, int]:
+    return pair[0], pair[1][1]
+
+
+def _hit(snapshot: Snapshot, metric: Metric, distance: float, row: Any) -> Hit:
+    _, _, id, kind, content, metadata = row
+    return Hit(
+        id,
+        distance,
+        1.0 / (1.0 + distance) if metric == "l2" else 1.0 - distance,
+        content if kind == KIND_TEXT else decode_content(kind, content, blob_reader(snapshot)),
+        json.loads(metadata),
+    )

@@ -1,0 +1,79 @@
+"""A consistent copy of a database that may be in use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import uuid
+from contextlib import closing
+from pathlib import Path
+
+from vecdb.errors import AlreadyExistsError, DiskFullError, StorageError
+from vecdb.storage.engine import DATABASE_FILE, DatabaseEngine, translated
+from vecdb.storage.manifest import file_sha256
+from vecdb.storage.schema import INDEX_FOLDER
+from vecdb.types import Progress
+
+_PAGES = 2048
+
+
+def backup(engine: DatabaseEngine, target: Path, progress: Progress | None = None) -> None:
+    """Copy the database to a new folder `target`, which appears only when it is whole.
+
+    The copy is of one moment, also while others write. Index files are copied as far as they fit
+    the copied rows; they can be rebuilt, so a copy without them is complete.
+
+    Raises:
+        AlreadyExistsError: `target` exists.
+        StorageError: it cannot be written.
+    """
+    if target.exists():
+        raise AlreadyExistsError(f"{target} exists already; give a new path for the backup", name=str(target))
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.unfinished")
+    try:
+        (unfinished / INDEX_FOLDER).mkdir(parents=True, mode=0o700)
+        _copy_rows(engine, unfinished / DATABASE_FILE, progress)
+        _copy_index_files(engine.folder, unfinished)
+        unfinished.rename(target)
+    except sqlite3.Error as error:
+        raise translated(error, target) from error
+    except OSError as error:
+        kind = DiskFullError if error.errno == 28 else StorageError
+        raise kind(f"cannot write the backup {target}: {error.strerror}; free space or give another path") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _copy_rows(engine: DatabaseEngine, file: Path, progress: Progress | None) -> None:
+    def report(_status: int, remaining: int, total: int) -> None:
+        if progress is not None:
+            progress(total - remaining, total)
+
+    with closing(sqlite3.connect(file, isolation_level=None)) as copy:
+        # Reading inside one snapshot: SQLite's backup would otherwise begin anew at every write of others.
+        with engine.snapshot() as snapshot:
+            snapshot.rows("SELECT 1 FROM properties LIMIT 1")
+            snapshot.driver.backup(copy, pages=_PAGES, progress=report)
+        copy.execute("PRAGMA journal_mode = WAL").fetchall()
+        copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copy_index_files(folder: Path, target: Path) -> None:
+    with closing(sqlite3.connect(target / DATABASE_FILE, isolation_level=None)) as copy:
+        rows = copy.execute("SELECT name, sha256 FROM index_files").fetchall()
+        for name, sha256 in rows:
+            source, written = folder / INDEX_FOLDER / name, target / INDEX_FOLDER / name
+            try:
+                shutil.copyfile(source, written)
+                fits = file_sha256(written) == sha256
+            except OSError:
+                fits = False
+            if not fits:
+                written.unlink(missing_ok=True)
+                copy.execute("DELETE FROM index_files WHERE name = ?", (name,))

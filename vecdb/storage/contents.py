@@ -1,0 +1,266 @@
+"""How ids, contents and metadata become columns, and back. All checks of them are here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vecdb.errors import InvalidInputError, LimitError, UnsupportedContentError
+from vecdb.types import Audio, Content, Image, Metadata, Scalar
+
+KIND_NOTHING, KIND_TEXT, KIND_JSON = 0, 1, 2
+
+MAX_ID_BYTES = 4 * 2**20
+MAX_TEXT_BYTES = 64 * 2**20
+MAX_METADATA_BYTES = 16 * 2**20
+MAX_DATA_BYTES = 512 * 2**20
+MAX_DEPTH = 100
+_MAX_INTEGER = 2**63 - 1
+_HASH_BYTES = 16
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedContent:
+    """Content as columns.
+
+    Attributes:
+        kind, text: the columns `kind` and `content`.
+        hash: equal for equal content.
+        blobs: (hash, bytes) to be stored beside it.
+        sources: what can be embedded, with a hash each: by field name, or under None the whole content.
+    """
+
+    kind: int
+    text: str | None
+    hash: bytes
+    blobs: tuple[tuple[bytes, bytes], ...]
+    sources: Mapping[str | None, tuple[Scalar, bytes]]
+
+
+def _digest(tag: bytes, data: bytes) -> bytes:
+    digest = hashlib.blake2b(tag, digest_size=_HASH_BYTES)
+    digest.update(data)
+    return digest.digest()
+
+
+# --- text and ids -------------------------------------------------------------------------------
+
+
+def utf8(text: str, *, what: str, limit: int, index: int | None = None) -> bytes:
+    """`text` as UTF-8. Refuses NUL and lone surrogates, naming the position."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"{what} holds a lone surrogate (\\u{ord(text[error.start]):04x}) at position {error.start}, "
+            "which is no character; decode it rightly or remove it",
+            index=index,
+        ) from error
+    if b"\0" in data:
+        position = text.index("\0")
+        raise InvalidInputError(f"{what} holds a NUL character at position {position}; remove it", index=index)
+    if len(data) > limit:
+        raise LimitError(
+            f"{what} has {len(data):,} bytes of UTF-8, more than the limit of {limit:,}; shorten or split it",
+            limit=limit,
+            got=len(data),
+            index=index,
+        )
+    return data
+
+
+def check_id(value: Any, index: int | None = None) -> str:
+    """A record id: non-empty text."""
+    if type(value) is not str:
+        raise InvalidInputError(f"a record id must be a string, not {value!r}; use str(...)", index=index)
+    if not value:
+        raise InvalidInputError("a record id must not be empty; leave ids out to have them made", index=index)
+    utf8(value, what=f"the record id {value[:40]!r}", limit=MAX_ID_BYTES, index=index)
+    return value
+
+
+# --- metadata -----------------------------------------------------------------------------------
+
+
+def encode_metadata(metadata: Any, index: int | None = None) -> str:
+    """A JSON object as text. Types never coerce: what comes back equals what went in."""
+    if metadata is None:
+        return "{}"
+    if type(metadata) is not dict:
+        raise InvalidInputError(f"metadata must be a dict, not {type(metadata).__name__}", index=index)
+    _check_json(metadata, "metadata", 1, index)
+    text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    if "\\u0000" in text and _holds_nul(metadata):
+        raise InvalidInputError("metadata holds a NUL character; remove it", index=index)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            "metadata holds a lone surrogate, which is no character; decode it rightly or remove it", index=index
+        ) from error
+    if size > MAX_METADATA_BYTES:
+        raise LimitError(
+            f"metadata has {size:,} bytes of JSON, more than the limit of {MAX_METADATA_BYTES:,}; shorten it",
+            limit=MAX_METADATA_BYTES,
+            got=size,
+            index=index,
+        )
+    return text
+
+
+def _check_json(value: Any, place: str, depth: int, index: int | None) -> None:
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return
+    if kind is int:
+        if not -_MAX_INTEGER - 1 <= value <= _MAX_INTEGER:
+            raise InvalidInputError(f"{place}: the integer does not fit 64 bits; store it as a string", index=index)
+    elif kind is float:
+        if not math.isfinite(value):
+            raise InvalidInputError(f"{place}: {value} is not JSON; leave it out or use None", index=index)
+    elif kind is dict or kind is list:
+        if depth > MAX_DEPTH:
+            raise LimitError(f"metadata is nested deeper than {MAX_DEPTH}; flatten it", limit=MAX_DEPTH, index=index)
+        if kind is list:
+            for position, item in enumerate(value):
+                _check_json(item, f"{place}[{position}]", depth + 1, index)
+            return
+        for key, item in value.items():
+            if type(key) is not str:
+                raise InvalidInputError(f"{place}: the key {key!r} is not a string; use str(...)", index=index)
+            _check_json(item, f"{place}[{key[:40]!r}]" if type(item) in (dict, list) else place, depth + 1, index)
+    else:
+        raise InvalidInputError(
+            f"{place}: {value!r:.60} ({kind.__name__}) is not JSON; use str, int, float, bool, None, list or dict",
+            index=index,
+        )
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any("\0" in key or _holds_nul(item) for key, item in value.items())
+    return isinstance(value, list) and any(map(_holds_nul, value))
+
+
+def decode_metadata(text: str) -> Metadata:
+    """What `encode_metadata` wrote."""
+    found: Metadata = json.loads(text)
+    return found
+
+
+# --- contents -----------------------------------------------------------------------------------
+
+_NOTHING = EncodedContent(KIND_NOTHING, None, _digest(b"nothing", b""), (), {})
+
+
+def encode_content(content: Any, index: int | None = None) -> EncodedContent:
+    """Content as columns, checked.
+
+    Raises:
+        InvalidInputError: empty text, NUL, lone surrogates, a file that cannot be read.
+        UnsupportedContentError: content of a type that vecdb does not know.
+        LimitError: larger than a limit.
+    """
+    if type(content) is str:
+        digest = _text_hash(content, "the text", index)
+        return EncodedContent(KIND_TEXT, content, digest, (), {None: (content, digest)})
+    if content is None:
+        return _NOTHING
+    if isinstance(content, Mapping):
+        return _encode_fields(content, index)
+    description, source_hash, blobs = _describe(content, "the content", index)
+    text = json.dumps(description, ensure_ascii=False)
+    return EncodedContent(KIND_JSON, text, _digest(b"json", text.encode()), blobs, {None: (content, source_hash)})
+
+
+def _encode_fields(content: Mapping[Any, Any], index: int | None) -> EncodedContent:
+    if not content:
+        raise InvalidInputError("content without any field; give at least one, or None", index=index)
+    described: dict[str, Any] = {}
+    sources: dict[str | None, tuple[Scalar, bytes]] = {}
+    blobs: tuple[tuple[bytes, bytes], ...] = ()
+    for name, item in content.items():
+        if type(name) is not str or not name:
+            raise InvalidInputError(f"a field of content is named by a string, not {name!r}", index=index)
+        utf8(name, what=f"the field name {name!r}", limit=MAX_ID_BYTES, index=index)
+        if item is None:
+            continue
+        described[name], source_hash, more = _describe(item, f"the field {name!r}", index)
+        sources[name] = (item, source_hash)
+        blobs += more
+    text = json.dumps({"fields": described}, ensure_ascii=False)
+    return EncodedContent(KIND_JSON, text, _digest(b"json", text.encode()), blobs, sources)
+
+
+def _describe(item: Any, what: str, index: int | None) -> tuple[Any, bytes, tuple[tuple[bytes, bytes], ...]]:
+    """A JSON description of one item, the hash of what would be embedded, and the blobs it needs."""
+    if type(item) is str:
+        return {"text": item}, _text_hash(item, what, index), ()
+    if isinstance(item, Path):
+        path, size, sha256 = _file_facts(item, what, index)
+        return {"file": str(path), "size": size, "sha256": sha256}, _digest(b"file", sha256.encode()), ()
+    if isinstance(item, Image | Audio):
+        name = "image" if isinstance(item, Image) else "audio"
+        if not item.data or len(item.data) > MAX_DATA_BYTES:
+            raise LimitError(
+                f"{what}: {len(item.data):,} bytes; a stored {name} has 1 to {MAX_DATA_BYTES:,}: give the file's path",
+                limit=MAX_DATA_BYTES,
+                got=len(item.data),
+                index=index,
+            )
+        digest = _digest(name.encode(), item.data)
+        return {name: digest.hex()}, digest, ((digest, item.data),)
+    raise UnsupportedContentError(
+        f"{what} is a {type(item).__name__}; give a str, pathlib.Path, vecdb.Image, vecdb.Audio, or a dict of these",
+        index=index,
+    )
+
+
+def _text_hash(text: str, what: str, index: int | None) -> bytes:
+    if not text or text.isspace():
+        raise InvalidInputError(f"{what} is empty; leave the record out, or give None and a vector", index=index)
+    return _digest(b"text", utf8(text, what=what, limit=MAX_TEXT_BYTES, index=index))
+
+
+def _file_facts(path: Path, what: str, index: int | None) -> tuple[Path, int, str]:
+    """Absolute path, size and SHA-256 of a regular file."""
+    absolute = path.absolute()
+    utf8(str(absolute), what=f"{what}: the path {str(path)!r}", limit=MAX_ID_BYTES, index=index)
+    try:
+        if not absolute.is_file():
+            raise InvalidInputError(f"{what}: {path} is not a file; check the path", index=index)
+        digest = hashlib.sha256()
+        with absolute.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+            return absolute, file.tell(), digest.hexdigest()
+    except OSError as error:
+        raise InvalidInputError(f"{what}: cannot read {path}: {error.strerror}; check it", index=index) from error
+
+
+def decode_content(kind: int, text: str | None, read_blob: Callable[[bytes], bytes]) -> Content:
+    """What `encode_content` was given; `read_blob` finds stored bytes by hash."""
+    if kind == KIND_TEXT or text is None:
+        return text
+    described = json.loads(text)
+    if "fields" in described:
+        return {name: _item(item, read_blob) for name, item in described["fields"].items()}
+    return _item(described, read_blob)
+
+
+def _item(described: dict[str, Any], read_blob: Callable[[bytes], bytes]) -> Scalar:
+    if "text" in described:
+        return str(described["text"])
+    if "file" in described:
+        return Path(described["file"])
+    if "image" in described:
+        return Image(read_blob(bytes.fromhex(described["image"])))
+    return Audio(read_blob(bytes.fromhex(described["audio"])))

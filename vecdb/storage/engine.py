@@ -1,0 +1,282 @@
+"""Connections to the database file: read snapshots, write transactions, error mapping.
+
+SQLAlchemy's default engine for SQLite loses updates (it begins transactions late and deferred), so
+the driver is put in autocommit mode and the `begin` event says BEGIN, or BEGIN IMMEDIATE for writes.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import urllib.parse
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, CursorResult, Engine
+from sqlalchemy.pool import NullPool
+from sqlalchemy.sql import Executable
+
+from vecdb.errors import (
+    CorruptDatabaseError,
+    DatabaseClosedError,
+    DatabaseLockedError,
+    DiskFullError,
+    ReadOnlyError,
+    StorageError,
+)
+from vecdb.storage.lock import WriterLock
+
+Durability = Literal["full", "normal"]
+
+DATABASE_FILE = "vecdb.sqlite3"
+LOCK_FILE = "writer.lock"
+_CACHE_KIB = 32 * 1024
+_CHECKPOINT_BYTES = 64 * 1024 * 1024
+
+# Connections that a forked child inherited: neither used nor closed there, or the parent would lose locks.
+_INHERITED: list[object] = []
+
+
+class Snapshot:
+    """One consistent view of the database, or one write transaction. Valid inside its `with` block."""
+
+    __slots__ = ("connection", "driver")
+
+    def __init__(self, connection: Connection, driver: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.driver = driver
+
+    def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        """Run a Core statement."""
+        return self.connection.execute(statement, parameters)
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """All rows of an SQL query, as tuples.
+
+        It goes to the driver itself: for what is done at every search or for every record,
+        SQLAlchemy's result objects would cost more than SQLite.
+        """
+        return self.driver.execute(sql, parameters).fetchall()
+
+    def write_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Run an SQL statement for each row; the number of rows changed."""
+        return self.driver.executemany(sql, rows).rowcount
+
+
+class DatabaseEngine:
+    """One database file, opened. Safe to use from several threads.
+
+    Args:
+        folder: the database folder.
+        read_only: never write, not even the lock file.
+        durability: "full" survives a power loss; "normal" may lose the last moments then, but is
+            never corrupt, and loses nothing when only the process dies.
+        timeout: seconds to wait for another writer.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool, durability: Durability, timeout: float) -> None:
+        self.folder = folder
+        self.file = folder / DATABASE_FILE
+        self.read_only = read_only
+        self.writer_lock = WriterLock(folder / LOCK_FILE, timeout)
+        self._durability = durability
+        self._timeout = timeout
+        self._start()
+
+    def _start(self) -> None:
+        self._closed = False
+        self._local = threading.local()
+        self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
+        # Snapshots begin on the driver itself, for speed; SQLAlchemy need not say it again.
+        self._reading = beginning_with(None, self._driver_connection)
+        self._writing = beginning_with("BEGIN IMMEDIATE", self._driver_connection)
+        self._writer: Snapshot | None = None
+
+    # --- reading and writing ---
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """A read transaction: everything read inside is of one moment, and blocks nobody."""
+        snapshot = getattr(self._local, "reader", None)
+        if snapshot is None:
+            snapshot = self._local.reader = self._connect(self._reading)
+        elif self._closed:
+            raise self._closed_error()
+        try:
+            snapshot.driver.execute("BEGIN")
+            try:
+                yield snapshot
+            finally:
+                if snapshot.connection.in_transaction():
+                    snapshot.connection.rollback()
+                snapshot.driver.rollback()
+        except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
+            raise self._translated(error) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Snapshot]:
+        """A write transaction under the writer lock: committed at the end, or rolled back whole.
+
+        Raises:
+            ReadOnlyError, DatabaseLockedError, DiskFullError, StorageError: nothing was written.
+        """
+        with self.exclusive() as writer:
+            try:
+                with writer.connection.begin():
+                    yield writer
+            except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
+                raise self._translated(error) from error
+            self._checkpoint_if_large(writer)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Snapshot]:
+        """The writer lock and the writing connection, outside a transaction."""
+        if self.read_only:
+            raise ReadOnlyError(f"the database {self.folder} was opened with read_only=True; open it without to write")
+        with self.writer_lock:
+            if self._writer is None:
+                self._writer = self._connect(self._writing)
+            elif self._closed:
+                raise self._closed_error()
+            yield self._writer
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the database file, as far as readers allow."""
+        try:
+            with self.exclusive() as writer:
+                writer.driver.execute("PRAGMA busy_timeout = 0")
+                writer.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                writer.driver.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
+    def _checkpoint_if_large(self, writer: Snapshot) -> None:
+        # Checkpoints run only here and in `checkpoint`, both under the writer lock: SQLite before
+        # 3.51.3 can lose pages when a checkpoint races the log's reset by another writer.
+        log = self.folder / (DATABASE_FILE + "-wal")
+        try:
+            if log.stat().st_size > _CHECKPOINT_BYTES:
+                writer.driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except (OSError, sqlite3.Error):
+            return  # the commit stands; the next one tries again
+
+    # --- life ---
+
+    def close(self) -> None:
+        """Close every connection of every thread."""
+        self._closed = True
+        self.writer_lock.close()
+        for connection in list(self._open):
+            connection.close()
+        self._writer = None
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone and start with fresh ones."""
+        _INHERITED.extend([self._local, *self._open, self._writer])
+        self._reading.dispose(close=False)
+        self._writing.dispose(close=False)
+        self.writer_lock.reset_after_fork()
+        closed = self._closed
+        self._start()
+        self._closed = closed
+
+    # --- connections ---
+
+    def _connect(self, engine: Engine) -> Snapshot:
+        if self._closed:
+            raise self._closed_error()
+        try:
+            connection = engine.connect()
+        except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
+            raise self._translated(error) from error
+        self._open.add(connection)
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, sqlite3.Connection):
+            raise StorageError(f"unexpected database driver {type(driver).__name__}; use the standard sqlite3 module")
+        return Snapshot(connection, driver)
+
+    def _driver_connection(self) -> sqlite3.Connection:
+        mode = "rw"
+        if self.read_only:
+            mode = "ro"
+            log = self.folder / (DATABASE_FILE + "-wal")
+            if not os.access(self.folder, os.W_OK) and not log.exists():
+                mode = "ro&immutable=1"  # nobody can write here, and SQLite could not make its shared-memory file
+        name = urllib.parse.quote(str(self.file.absolute()))
+        connection = sqlite3.connect(
+            f"file:{name}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=self._timeout,
+            cached_statements=256,
+        )
+        try:
+            configure(connection, self._durability)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _closed_error(self) -> DatabaseClosedError:
+        return DatabaseClosedError(f"the database {self.folder} was closed; open it again with vecdb.open")
+
+    def _translated(self, error: Exception) -> StorageError:
+        return translated(error, self.folder)
+
+
+def beginning_with(begin: str | None, connect: Callable[[], sqlite3.Connection]) -> Engine:
+    """An engine whose transactions begin with `begin`, on autocommitting connections made by `connect`."""
+    engine = sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+    if begin is not None:
+
+        def on_begin(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        event.listen(engine, "begin", on_begin)
+    return engine
+
+
+def configure(connection: sqlite3.Connection, durability: Durability) -> None:
+    """The settings that every connection needs."""
+    for pragma, value in {
+        "synchronous": "FULL" if durability == "full" else "NORMAL",
+        "foreign_keys": "ON",
+        "trusted_schema": "OFF",
+        "cell_size_check": "ON",
+        "wal_autocheckpoint": 0,
+        "journal_size_limit": _CHECKPOINT_BYTES,
+        "cache_size": -_CACHE_KIB,
+        "temp_store": "MEMORY",
+    }.items():
+        connection.execute(f"PRAGMA {pragma} = {value}").fetchall()
+
+
+_MESSAGES: Mapping[int, tuple[type[StorageError], str]] = {
+    sqlite3.SQLITE_FULL: (DiskFullError, "the disk is full and nothing of this call was stored; free some space"),
+    sqlite3.SQLITE_READONLY: (ReadOnlyError, "it cannot be written; make folder and files writable, or open read-only"),
+    sqlite3.SQLITE_CANTOPEN: (StorageError, "its file cannot be opened; check that it exists, and its permissions"),
+    sqlite3.SQLITE_NOTADB: (CorruptDatabaseError, "its file is not a vecdb database; give another path"),
+    sqlite3.SQLITE_CORRUPT: (CorruptDatabaseError, "its file is damaged; restore a backup"),
+    sqlite3.SQLITE_BUSY: (DatabaseLockedError, "another program holds its file; end that program"),
+    sqlite3.SQLITE_LOCKED: (DatabaseLockedError, "another handle of this process holds it; close that handle"),
+}
+
+
+def translated(error: Exception, folder: Path) -> StorageError:
+    """SQLite's and SQLAlchemy's errors as ours: the only place that knows them."""
+    original = getattr(error, "orig", None) or error
+    code = getattr(original, "sqlite_errorcode", None)
+    if "closed database" in str(original):
+        return DatabaseClosedError(f"the database {folder} was closed; open it again with vecdb.open")
+    kind, advice = _MESSAGES.get((code or 0) & 0xFF, (StorageError, ""))
+    if not advice:
+        advice = f"{original}; nothing of this call was stored, run `vecdb check` if it happens again"
+    return kind(f"database {folder}: {advice}")

@@ -1,0 +1,88 @@
+"""Records that could not be embedded, kept with their error until they are tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+
+from vecdb.storage.contents import KIND_JSON, KIND_NOTHING, EncodedContent, decode_content, decode_metadata
+from vecdb.storage.engine import Snapshot
+from vecdb.storage.records import blob_reader, drop_unused_blobs, put_blobs
+from vecdb.storage.tables import failures
+from vecdb.types import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class NewFailure:
+    """A failure to be stored. `content` is None where it could not be kept."""
+
+    id: str
+    content: EncodedContent | None
+    metadata: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFailure:
+    """A failure with its key."""
+
+    key: int
+    failure: Failure
+
+
+def put_failures(transaction: Snapshot, collection_id: int, found: Sequence[NewFailure]) -> None:
+    """Store failures; a later one of the same id replaces an earlier one."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    for failure in found:
+        if failure.id:
+            transaction.execute(
+                delete(failures).where(failures.c.collection_id == collection_id, failures.c.id == failure.id)
+            )
+        result = transaction.execute(
+            insert(failures).values(
+                collection_id=collection_id,
+                id=failure.id,
+                kind=failure.content.kind if failure.content else None,
+                content=failure.content.text if failure.content else None,
+                metadata=failure.metadata,
+                error=failure.error,
+                created_at=now,
+            )
+        )
+        if failure.content is not None and failure.content.blobs:
+            put_blobs(transaction, failure.content.blobs, failure_key=int(result.inserted_primary_key[0]))  # type: ignore[index]
+
+
+def read_failures(snapshot: Snapshot, collection_id: int) -> list[StoredFailure]:
+    """All failures of a collection, oldest first."""
+    rows = snapshot.execute(
+        select(failures).where(failures.c.collection_id == collection_id).order_by(failures.c.key)
+    ).mappings()
+    read_blob = blob_reader(snapshot)
+
+    def decoded(row: Any) -> StoredFailure:
+        kept = row["kind"] is not None
+        content = decode_content(row["kind"], row["content"], read_blob) if kept else None
+        retryable = kept and row["kind"] != KIND_NOTHING and bool(row["id"])
+        return StoredFailure(
+            row["key"], Failure(row["id"], content, decode_metadata(row["metadata"]), row["error"], retryable)
+        )
+
+    return [decoded(row) for row in rows]
+
+
+def drop_failures(transaction: Snapshot, collection_id: int, ids: Sequence[str]) -> None:
+    """Forget the failures of records that went in after all."""
+    gone = transaction.rows("SELECT 1 FROM failures WHERE collection_id = ? LIMIT 1", (collection_id,))
+    if not gone:
+        return
+    had_blobs = bool(transaction.rows(f"SELECT 1 FROM failures WHERE kind = {KIND_JSON} LIMIT 1"))
+    transaction.write_many(
+        "DELETE FROM failures WHERE collection_id = ? AND id = ?", [(collection_id, id) for id in ids]
+    )
+    if had_blobs:
+        drop_unused_blobs(transaction)

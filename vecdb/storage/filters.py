@@ -1,0 +1,211 @@
+"""The filter language: a `where` dict becomes SQL over `records.metadata`, values and keys as data.
+
+Every condition becomes EXISTS over `json_each`, which finds any key of any script; a path expression
+(`json_extract(metadata, '$.key')`) would be wrong for keys with dots, brackets, quotes or backslashes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from vecdb.errors import FilterError
+
+MAX_DEPTH = 32
+MAX_CONDITIONS = 500
+MAX_BYTES = 8 * 2**20
+
+_LOGIC = ("$and", "$or", "$not")
+_COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_OPERATORS = ("$eq", "$ne", *_COMPARISONS, "$in", "$nin", "$exists", "$contains", "$not")
+
+
+class Filter:
+    """A checked filter: `sql` is a condition on a row of `records`, `parameters` its values in order.
+
+    Raises:
+        FilterError: an unknown operator, a value of the wrong type, too deep or too many conditions;
+            `place` is the path to the fault.
+    """
+
+    __slots__ = ("_conditions", "_size", "parameters", "sql")
+
+    def __init__(self, where: Any) -> None:
+        self._conditions = 0
+        self._size = 0
+        self.parameters: list[Any] = []
+        self.sql = self._group(where, "where", 1)
+
+    # --- logic ---
+
+    def _group(self, where: Any, place: str, depth: int) -> str:
+        if not isinstance(where, Mapping):
+            raise FilterError(f"{place} must be a dict such as {{'year': 2020}}, not {where!r:.80}", place=place)
+        if depth > MAX_DEPTH:
+            raise FilterError(f"{place[:200]}… is nested deeper than {MAX_DEPTH}; flatten it", place=place)
+        parts = [self._entry(key, value, place, depth) for key, value in where.items()]
+        return _joined(parts, "AND", "1")
+
+    def _entry(self, key: Any, value: Any, place: str, depth: int) -> str:
+        if type(key) is not str:
+            raise FilterError(f"{place}: the key {key!r} must be a string", place=place)
+        here = f"{place}[{key!r:.60}]"
+        if key == "$not":
+            return f"(NOT {self._group(value, here, depth + 1)})"
+        if key in ("$and", "$or"):
+            if not isinstance(value, list | tuple) or not value:
+                raise FilterError(f"{here} must be a non-empty list of filters, not {value!r:.80}", place=here)
+            parts = [self._group(item, f"{here}[{n}]", depth + 1) for n, item in enumerate(value)]
+            return _joined(parts, key[1:].upper(), "1")
+        if key.startswith("$"):
+            raise FilterError(f"{here}: unknown operator; here go a field, or {', '.join(_LOGIC)}", place=here)
+        return self._field(key, value, here, depth)
+
+    def _field(self, field: str, condition: Any, place: str, depth: int) -> str:
+        if not isinstance(condition, Mapping):
+            return self._operator(field, "$eq", condition, place, depth)
+        if not condition:
+            raise FilterError(f"{place} holds no operator; give one of {', '.join(_OPERATORS)}", place=place)
+        parts = []
+        for name, value in condition.items():
+            if name not in _OPERATORS:
+                advice = f"write the nested key as {field + '.' + str(name)!r}" if not str(name).startswith("$") else ""
+                known = f"operators are {', '.join(_OPERATORS)}"
+                raise FilterError(f"{place}: unknown operator {name!r}; {advice or known}", place=place)
+            parts.append(self._operator(field, name, value, f"{place}[{name!r}]", depth + 1))
+        return _joined(parts, "AND", "1")
+
+    # --- one condition ---
+
+    def _operator(self, field: str, name: str, value: Any, place: str, depth: int) -> str:
+        self._conditions += 1
+        if self._conditions > MAX_CONDITIONS:
+            raise FilterError(f"more than {MAX_CONDITIONS} conditions; use $in for lists of values", place=place)
+        if name == "$not":
+            if not isinstance(value, Mapping):
+                raise FilterError(f"{place} must hold operators such as {{'$gt': 3}}, not {value!r:.80}", place=place)
+            if depth > MAX_DEPTH:
+                raise FilterError(f"{place[:200]}… is nested deeper than {MAX_DEPTH}; flatten it", place=place)
+            return f"(NOT {self._field(field, value, place, depth)})"
+        if name == "$exists":
+            if type(value) is not bool:
+                raise FilterError(f"{place} must be True or False, not {value!r:.80}", place=place)
+            return self._found(field, lambda _: "1", negate=not value, place=place)
+        if name in ("$in", "$nin"):
+            return self._found(field, lambda v: self._member(v, value, place), negate=name == "$nin", place=place)
+        if name == "$contains":
+            return self._found(field, lambda v: self._contains(v, value, place), negate=False, place=place)
+        if name in _COMPARISONS:
+            return self._found(
+                field, lambda v: self._compared(v, _COMPARISONS[name], value, place), negate=False, place=place
+            )
+        return self._found(field, lambda v: self._equals(v, value, place), negate=name == "$ne", place=place)
+
+    def _found(self, field: str, condition: Any, *, negate: bool, place: str) -> str:
+        """EXISTS a value of the field that meets `condition(alias)`; nested keys are tried after a literal one."""
+        whole = self._path([field], condition, place)
+        if "." in field:
+            # A key that holds the dots itself hides the nested one.
+            literal = self._path([field], lambda _: "1", place)
+            nested = self._path(field.split("."), condition, place)
+            whole = f"({whole} OR (NOT {literal} AND {nested}))"
+        return f"(NOT {whole})" if negate else whole
+
+    def _path(self, keys: list[str], condition: Any, place: str) -> str:
+        if len(keys) > MAX_DEPTH:
+            raise FilterError(f"{place} has more than {MAX_DEPTH} nested keys; shorten it", place=place)
+        sources = ["json_each(records.metadata) AS v0"]
+        tests = [f"v0.key = {self._bind(keys[0], place)}"]
+        for level, key in enumerate(keys[1:], 1):
+            # A table-valued function must not see a scalar, which is no JSON text.
+            above = f"v{level - 1}"
+            inner = f"CASE WHEN {above}.type = 'object' THEN {above}.value ELSE '{{}}' END"
+            sources.append(f"json_each({inner}) AS v{level}")
+            tests.append(f"v{level}.key = {self._bind(key, place)}")
+        tests.append(condition(f"v{len(keys) - 1}"))
+        return f"EXISTS (SELECT 1 FROM {', '.join(sources)} WHERE {' AND '.join(tests)})"
+
+    def _bind(self, value: Any, place: str) -> str:
+        if isinstance(value, str):
+            try:
+                self._size += len(value.encode())
+            except UnicodeEncodeError as error:
+                message = f"{place} holds a lone surrogate, which is no character; remove it"
+                raise FilterError(message, place=place) from error
+            if self._size > MAX_BYTES:
+                raise FilterError(f"the filter has more than {MAX_BYTES:,} bytes; shorten it", place=place)
+        self.parameters.append(value)
+        return "?"
+
+    # --- values: a type never matches another type ---
+
+    def _equals(self, alias: str, value: Any, place: str) -> str:
+        kind = _kind(value, place)
+        if kind == "null":
+            return f"{alias}.type = 'null'"
+        if kind == "bool":
+            return f"{alias}.type = '{'true' if value else 'false'}'"
+        if kind == "text":
+            return f"({alias}.type = 'text' AND {alias}.value = {self._bind(value, place)})"
+        return f"({alias}.type IN ('integer', 'real') AND {alias}.value = {self._number(value, place)})"
+
+    def _number(self, value: float, place: str) -> str:
+        # SQLite reads the stored decimals; letting it read ours too makes equal numbers equal bits.
+        return f"(SELECT value FROM json_each({self._bind(json.dumps([value]), place)}))"
+
+    def _compared(self, alias: str, sign: str, value: Any, place: str) -> str:
+        kind = _kind(value, place)
+        if kind == "text":
+            return f"({alias}.type = 'text' AND {alias}.value {sign} {self._bind(value, place)})"
+        if kind == "number":
+            return f"({alias}.type IN ('integer', 'real') AND {alias}.value {sign} {self._number(value, place)})"
+        raise FilterError(f"{place} compares with a number or a string, not {value!r}", place=place)
+
+    def _member(self, alias: str, values: Any, place: str) -> str:
+        if not isinstance(values, list | tuple | set | frozenset):
+            raise FilterError(f"{place} must be a list of values, not {values!r:.80}", place=place)
+        groups: dict[str, list[Any]] = {"text": [], "number": []}
+        parts = []
+        for value in values:
+            kind = _kind(value, place)
+            if kind in groups:
+                groups[kind].append(value)
+            elif (part := self._equals(alias, value, place)) not in parts:
+                parts.append(part)  # null, true, false: at most these three
+        for kind, types in (("text", "('text')"), ("number", "('integer', 'real')")):
+            if groups[kind]:
+                listed = self._bind(json.dumps(groups[kind], ensure_ascii=False), place)
+                parts.append(f"({alias}.type IN {types} AND {alias}.value IN (SELECT value FROM json_each({listed})))")
+        return _joined(parts, "OR", "0")
+
+    def _contains(self, alias: str, value: Any, place: str) -> str:
+        listed = f"json_each(CASE WHEN {alias}.type = 'array' THEN {alias}.value ELSE '[]' END) AS element"
+        has = f"EXISTS (SELECT 1 FROM {listed} WHERE {self._equals('element', value, place)})"
+        if isinstance(value, str):
+            has = f"({has} OR ({alias}.type = 'text' AND instr({alias}.value, {self._bind(value, place)}) > 0))"
+        return has
+
+
+def _kind(value: Any, place: str) -> str:
+    kind = type(value)
+    if kind is str:
+        if "\0" in value:
+            raise FilterError(f"{place} holds a NUL character, which no metadata holds; remove it", place=place)
+        return "text"
+    if kind is bool:
+        return "bool"
+    if value is None:
+        return "null"
+    if kind is int and -(2**63) <= value < 2**63:
+        return "number"
+    if kind is float and math.isfinite(value):
+        return "number"
+    raise FilterError(f"{place}: {value!r:.80} must be a string, a finite 64-bit number, a bool or None", place=place)
+
+
+def _joined(parts: list[str], word: str, nothing: str) -> str:
+    if not parts:
+        return nothing
+    return parts[0] if len(parts) == 1 else f"({f' {word} '.join(parts)})"

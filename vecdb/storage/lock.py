@@ -1,0 +1,132 @@
+"""One writer at a time: a lock file, held by the operating system, so a killed holder lets go."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from vecdb.errors import DatabaseLockedError, ReadOnlyError
+
+if sys.platform == "win32":  # pragma: no cover  (the tests run on Linux)
+    import msvcrt
+
+    # Windows locks are mandatory: a byte far behind the holder's process id keeps that readable.
+    _FAR = 1 << 20
+
+    def _try_lock(descriptor: int) -> bool:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        # flock, not POSIX record locks: those are dropped when any descriptor of the file is closed.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+_FIRST_WAIT = 0.0005
+_LONGEST_WAIT = 0.02
+
+
+class WriterLock:
+    """Excludes other threads and other processes. Not re-entrant.
+
+    Args:
+        path: the lock file, made on first use.
+        timeout: seconds to wait before `DatabaseLockedError`.
+    """
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._thread_lock = threading.Lock()
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> None:
+        deadline = time.monotonic() + self._timeout
+        if not self._thread_lock.acquire(timeout=self._timeout):
+            raise self._locked_error(os.getpid())
+        try:
+            descriptor = self._open()
+            wait = _FIRST_WAIT
+            while not _try_lock(descriptor):
+                if time.monotonic() > deadline:
+                    raise self._locked_error(self._holder(descriptor))
+                time.sleep(wait)
+                wait = min(wait * 2, _LONGEST_WAIT)
+            self._name_holder(descriptor)
+        except BaseException:
+            self._thread_lock.release()
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        if self._descriptor is not None:
+            _unlock(self._descriptor)
+        self._thread_lock.release()
+
+    def close(self) -> None:
+        """Give the file back. The lock may be used again afterwards."""
+        with self._thread_lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: forget the parent's lock without letting go of it."""
+        self._thread_lock = threading.Lock()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            try:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            except OSError as error:
+                raise ReadOnlyError(
+                    f"cannot write the lock file {self._path}: {error.strerror}; "
+                    "make the folder writable or open the database with read_only=True"
+                ) from error
+        return self._descriptor
+
+    def _name_holder(self, descriptor: int) -> None:
+        # Best effort, for the message of whoever waits in vain: on a full disk the lock still holds.
+        try:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, b"%-20d" % os.getpid())
+        except OSError:
+            return
+
+    def _holder(self, descriptor: int) -> int | None:
+        try:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            return int(os.read(descriptor, 20))
+        except (OSError, ValueError):
+            return None
+
+    def _locked_error(self, holder: int | None) -> DatabaseLockedError:
+        who = f"process {holder}" if holder else "another process"
+        return DatabaseLockedError(
+            f"the database {self._path.parent} is being written by {who}, for more than {self._timeout:g} s; "
+            "wait for it or end it",
+            holder=holder,
+        )

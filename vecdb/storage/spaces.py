@@ -1,0 +1,118 @@
+"""Collections and their spaces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+
+from vecdb.storage.engine import Snapshot
+from vecdb.storage.records import drop_unused_blobs
+from vecdb.storage.tables import collections, spaces
+from vecdb.types import IndexKind, Metric
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceRow:
+    """A space as stored; what can change later is read separately (see `SpaceState`)."""
+
+    id: int
+    collection_id: int
+    name: str
+    source: str | None
+    embedder: str | None
+    options: Mapping[str, Any]
+    fingerprint: str | None
+    probe: bytes | None
+    environment: Mapping[str, str]
+    weights: Mapping[str, Any]
+    dimension: int
+    metric: Metric
+    index_kind: IndexKind
+    index_options: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceState:
+    """The newest change of a space: an index that has both numbers is current."""
+
+    last_label: int
+    last_removal: int
+    removal_floor: int
+
+
+_STATE = "SELECT last_label, last_removal, removal_floor FROM spaces WHERE id = ?"
+
+
+def space_state(snapshot: Snapshot, space_id: int) -> SpaceState | None:
+    """The state of a space in this snapshot; None if it was deleted."""
+    found = snapshot.rows(_STATE, (space_id,))
+    return SpaceState(*found[0]) if found else None
+
+
+def collection_names(snapshot: Snapshot) -> list[str]:
+    """All names, in order of creation."""
+    return list(snapshot.execute(select(collections.c.name).order_by(collections.c.id)).scalars())
+
+
+def collection_id(snapshot: Snapshot, name: str) -> int | None:
+    """The key of a collection, or None."""
+    found: int | None = snapshot.execute(select(collections.c.id).where(collections.c.name == name)).scalar()
+    return found
+
+
+def create_collection(transaction: Snapshot, name: str, rows: Sequence[Mapping[str, Any]]) -> int:
+    """A new collection with these spaces (columns of `spaces` without ids)."""
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    result = transaction.execute(insert(collections).values(name=name, created_at=made))
+    key = int(result.inserted_primary_key[0])  # type: ignore[index]
+    for row in rows:
+        transaction.execute(insert(spaces).values(collection_id=key, **_encoded(row)))
+    return key
+
+
+def delete_collection(transaction: Snapshot, key: int) -> None:
+    """Everything of a collection goes: records, vectors, failures, index files."""
+    transaction.execute(delete(collections).where(collections.c.id == key))
+    drop_unused_blobs(transaction)
+
+
+def read_spaces(snapshot: Snapshot, key: int) -> list[SpaceRow]:
+    """The spaces of a collection, `default` first, then in order of creation."""
+    rows = snapshot.execute(select(spaces).where(spaces.c.collection_id == key).order_by(spaces.c.id)).mappings()
+    found = [
+        SpaceRow(
+            id=row["id"],
+            collection_id=key,
+            name=row["name"],
+            source=row["source"],
+            embedder=row["embedder"],
+            options=json.loads(row["options"]),
+            fingerprint=row["fingerprint"],
+            probe=row["probe"],
+            environment=json.loads(row["environment"] or "{}"),
+            weights=json.loads(row["weights"] or "{}"),
+            dimension=row["dimension"],
+            metric=row["metric"],
+            index_kind=row["index_kind"],
+            index_options=json.loads(row["index_options"]),
+        )
+        for row in rows
+    ]
+    return sorted(found, key=lambda row: row.name != "default")
+
+
+def update_space(transaction: Snapshot, space_id: int, changes: Mapping[str, Any]) -> None:
+    """Change what may change: options, environment, weights, probe."""
+    transaction.execute(update(spaces).where(spaces.c.id == space_id).values(**_encoded(changes)))
+
+
+def _encoded(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else value
+        for name, value in row.items()
+    }

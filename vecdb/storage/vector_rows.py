@@ -1,0 +1,79 @@
+"""Reading vectors for an index, and what it must forget."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from vecdb.errors import VecdbWarning
+from vecdb.storage.engine import Snapshot
+from vecdb.types import Labels, Vector
+from vecdb.vectors import checksum, from_blobs
+
+_STRIDE = 4096
+
+
+def vectors_after(
+    snapshot: Snapshot, space_id: int, dimension: int, after: int, *, until: int | None = None
+) -> Iterator[tuple[Labels, Vector]]:
+    """The vectors with labels above `after`, in order, in batches.
+
+    A vector whose stored checksum does not fit is left out, with a warning: a wrong answer would be worse.
+    """
+    highest = until if until is not None else 2**63 - 1
+    while True:
+        rows = snapshot.rows(
+            "SELECT label, checksum, data FROM vectors WHERE space_id = ? AND label > ? AND label <= ? "
+            "ORDER BY label LIMIT ?",
+            (space_id, after, highest, _STRIDE),
+        )
+        if rows:
+            yield _checked(rows, dimension)
+            after = rows[-1][0]
+        if len(rows) < _STRIDE:
+            return
+
+
+def vectors_of(snapshot: Snapshot, labels: Sequence[int], dimension: int) -> tuple[Labels, Vector]:
+    """The vectors of these labels, as far as they exist, in order of label."""
+    rows = []
+    for start in range(0, len(labels), 500):
+        part = labels[start : start + 500]
+        rows += snapshot.rows(
+            f"SELECT label, checksum, data FROM vectors WHERE label IN ({','.join('?' * len(part))}) ORDER BY label",
+            part,
+        )
+    return _checked(rows, dimension)
+
+
+def _checked(rows: Sequence[tuple[int, int, bytes]], dimension: int) -> tuple[Labels, Vector]:
+    sound = [row for row in rows if len(row[2]) == 4 * dimension and checksum(row[2]) == row[1]]
+    if len(sound) < len(rows):
+        damaged = sorted({row[0] for row in rows} - {row[0] for row in sound})
+        warnings.warn(
+            f"{len(damaged)} stored vector(s) are damaged (first: label {damaged[0]}) and are left out of searches; "
+            "run `vecdb check`",
+            VecdbWarning,
+            stacklevel=2,
+        )
+    labels = np.array([row[0] for row in sound], np.int64)
+    return labels, from_blobs([row[2] for row in sound], dimension)
+
+
+def removals_after(snapshot: Snapshot, space_id: int, after: int) -> Labels:
+    """Labels that were removed after this point of the log."""
+    rows = snapshot.rows("SELECT label FROM removals WHERE space_id = ? AND sequence > ?", (space_id, after))
+    return np.array([label for (label,) in rows], np.int64)
+
+
+def live_labels(snapshot: Snapshot, space_id: int) -> Labels:
+    """All labels of a space, sorted."""
+    rows = snapshot.rows("SELECT label FROM vectors WHERE space_id = ? ORDER BY label", (space_id,))
+    return np.array([label for (label,) in rows], np.int64)
+
+
+def count_vectors(snapshot: Snapshot, space_id: int) -> int:
+    """Number of distinct vectors of a space."""
+    return int(snapshot.rows("SELECT count(*) FROM vectors WHERE space_id = ?", (space_id,))[0][0])

@@ -1,0 +1,270 @@
+"""Writing records and their vectors, inside one transaction that the caller began."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vecdb.storage.engine import Snapshot
+from vecdb.storage.filters import Filter
+from vecdb.storage.records import drop_unused_blobs, put_blobs
+from vecdb.vectors import checksum, vector_hash
+
+# An index that missed more removals than are kept is loaded anew.
+_KEPT_REMOVALS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class NewVector:
+    """A vector for one space. `source_hash`: of the content it was embedded from, or None."""
+
+    space_id: int
+    data: bytes
+    source_hash: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record as columns, with its vectors."""
+
+    id: str
+    kind: int
+    content: str | None
+    content_hash: bytes
+    metadata: str
+    blobs: tuple[tuple[bytes, bytes], ...]
+    vectors: tuple[NewVector, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """What decides whether a record must be written again. `vector_hashes`: by space id."""
+
+    key: int
+    content_hash: bytes
+    metadata: str
+    vector_hashes: dict[int, bytes]
+
+
+def existing_records(
+    snapshot: Snapshot, collection_id: int, ids: Sequence[str], *, with_vectors: bool
+) -> dict[str, Existing]:
+    """Those of these ids that are stored, by id."""
+    rows = snapshot.rows(
+        "SELECT id, key, content_hash, metadata FROM records "
+        "WHERE collection_id = ? AND id IN (SELECT value FROM json_each(?))",
+        (collection_id, json.dumps(list(ids))),
+    )
+    found = {id: Existing(key, content_hash, metadata, {}) for id, key, content_hash, metadata in rows}
+    if with_vectors and found:
+        by_key = {existing.key: existing for existing in found.values()}
+        for key, space_id, digest in snapshot.rows(
+            "SELECT record_key, record_vectors.space_id, hash FROM record_vectors JOIN vectors USING (label) "
+            "WHERE record_key IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(by_key)),),
+        ):
+            by_key[key].vector_hashes[space_id] = digest
+    return found
+
+
+def known_vectors(snapshot: Snapshot, fingerprint: str, metric: str, hashes: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Vectors that equal content already has, by source hash: nothing is embedded twice.
+
+    Any space of the database counts whose vectors are comparable: the same fingerprint, and the
+    same metric, because vectors for cosine are stored with length 1.
+    """
+    found: dict[bytes, bytes] = {}
+    wanted = list(hashes)
+    spaces = snapshot.rows("SELECT id FROM spaces WHERE fingerprint = ? AND metric = ?", (fingerprint, metric))
+    for (space_id,) in spaces:
+        for start in range(0, len(wanted), 500):
+            part = wanted[start : start + 500]
+            found.update(
+                snapshot.rows(
+                    "SELECT source_hash, data FROM record_vectors JOIN vectors USING (label) "
+                    f"WHERE record_vectors.space_id = ? AND source_hash IN ({','.join('?' * len(part))})",
+                    (space_id, *part),
+                )
+            )
+    return found
+
+
+# --- new and changed records --------------------------------------------------------------------
+
+
+def insert_records(transaction: Snapshot, collection_id: int, new: Sequence[NewRecord]) -> None:
+    """Store records with ids that are not stored yet; a stored one raises `sqlite3.IntegrityError`."""
+    first = _sequence(transaction, "records") + 1
+    transaction.write_many(
+        "INSERT INTO records (key, collection_id, id, kind, content, content_hash, metadata) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (key, collection_id, record.id, record.kind, record.content, record.content_hash, record.metadata)
+            for key, record in enumerate(new, first)
+        ],
+    )
+    _link(transaction, list(enumerate(new, first)))
+
+
+def replace_records(transaction: Snapshot, changed: Sequence[tuple[int, NewRecord]]) -> None:
+    """Give stored records (by key) other content, metadata and vectors. Their place in the order stays."""
+    keys = [key for key, _ in changed]
+    old = _labels_of(transaction, keys)
+    hashes = _blobs_of(transaction, keys)
+    listed = json.dumps(keys)
+    transaction.driver.execute(
+        "DELETE FROM record_vectors WHERE record_key IN (SELECT value FROM json_each(?))", (listed,)
+    )
+    transaction.driver.execute(
+        "DELETE FROM blob_references WHERE record_key IN (SELECT value FROM json_each(?))", (listed,)
+    )
+    transaction.write_many(
+        "UPDATE records SET kind = ?, content = ?, content_hash = ?, metadata = ? WHERE key = ?",
+        [(record.kind, record.content, record.content_hash, record.metadata, key) for key, record in changed],
+    )
+    _link(transaction, changed)
+    _drop_orphans(transaction, old)
+    if hashes:
+        drop_unused_blobs(transaction)
+
+
+def update_metadata(transaction: Snapshot, changes: Iterable[tuple[int, str]]) -> None:
+    """Change the metadata of stored records: (key, JSON)."""
+    transaction.write_many("UPDATE records SET metadata = ? WHERE key = ?", [(text, key) for key, text in changes])
+
+
+def find_keys(snapshot: Snapshot, collection_id: int, ids: Sequence[str] | None, where: Filter | None) -> list[int]:
+    """Keys of the records with these ids and matching this filter (None: no condition)."""
+    sql, parameters = "SELECT key FROM records WHERE collection_id = ?", [collection_id]
+    return [key for (key,) in snapshot.rows(*_narrowed(sql, parameters, ids, where))]
+
+
+def _narrowed(
+    sql: str, parameters: list[Any], ids: Sequence[str] | None, where: Filter | None
+) -> tuple[str, list[Any]]:
+    if ids is not None:
+        sql += " AND records.id IN (SELECT value FROM json_each(?))"
+        parameters = [*parameters, json.dumps(list(ids))]
+    if where is not None:
+        sql += f" AND {where.sql}"
+        parameters = [*parameters, *where.parameters]
+    return sql, parameters
+
+
+def delete_records(transaction: Snapshot, keys: Sequence[int]) -> None:
+    """Remove records, and the vectors and bytes that nobody else has."""
+    old = _labels_of(transaction, keys)
+    hashes = _blobs_of(transaction, keys)
+    transaction.driver.execute(
+        "DELETE FROM records WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(keys)),)
+    )
+    _drop_orphans(transaction, old)
+    if hashes:
+        drop_unused_blobs(transaction)
+
+
+# --- vectors ------------------------------------------------------------------------------------
+
+
+def _link(transaction: Snapshot, keyed: Sequence[tuple[int, NewRecord]]) -> None:
+    """Store the vectors of records, one row for each distinct one, and say which record has which."""
+    by_space: dict[int, list[tuple[int, NewVector]]] = {}
+    for key, record in keyed:
+        for vector in record.vectors:
+            by_space.setdefault(vector.space_id, []).append((key, vector))
+        if record.blobs:
+            put_blobs(transaction, record.blobs, record_key=key)
+    for space_id, pairs in by_space.items():
+        labels = _put_vectors(transaction, space_id, [vector.data for _, vector in pairs])
+        transaction.write_many(
+            "INSERT INTO record_vectors (record_key, space_id, label, source_hash) VALUES (?, ?, ?, ?)",
+            [
+                (key, space_id, label, vector.source_hash)
+                for (key, vector), label in zip(pairs, labels, strict=True)
+            ],
+        )
+
+
+def _put_vectors(transaction: Snapshot, space_id: int, found: Sequence[bytes]) -> list[int]:
+    """The label of each vector, new ones stored."""
+    hashes = [vector_hash(data) for data in found]
+    distinct = dict(zip(hashes, found, strict=True))
+    first = _sequence(transaction, "vectors") + 1
+    rows = [
+        (label, space_id, digest, checksum(data), data) for label, (digest, data) in enumerate(distinct.items(), first)
+    ]
+    inserted = transaction.write_many(
+        "INSERT OR IGNORE INTO vectors (label, space_id, hash, checksum, data) VALUES (?, ?, ?, ?, ?)", rows
+    )
+    if inserted:
+        transaction.driver.execute(
+            "UPDATE spaces SET last_label = ? WHERE id = ?", (_sequence(transaction, "vectors"), space_id)
+        )
+    if inserted == len(rows):
+        labels = {digest: label for label, _, digest, _, _ in rows}
+    else:
+        labels = _labels_by_hash(transaction, space_id, list(distinct))
+    return [labels[digest] for digest in hashes]
+
+
+def _labels_by_hash(transaction: Snapshot, space_id: int, hashes: Sequence[bytes]) -> dict[bytes, int]:
+    labels: dict[bytes, int] = {}
+    for start in range(0, len(hashes), 500):
+        part = hashes[start : start + 500]
+        labels.update(
+            transaction.rows(
+                f"SELECT hash, label FROM vectors WHERE space_id = ? AND hash IN ({','.join('?' * len(part))})",
+                (space_id, *part),
+            )
+        )
+    return labels
+
+
+def _labels_of(transaction: Snapshot, keys: Sequence[int]) -> list[tuple[int, int]]:
+    """(label, space) of every vector that these records have."""
+    return transaction.rows(
+        "SELECT DISTINCT label, space_id FROM record_vectors WHERE record_key IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(keys)),),
+    )
+
+
+def _blobs_of(transaction: Snapshot, keys: Sequence[int]) -> list[Any]:
+    return transaction.rows(
+        "SELECT blob_hash FROM blob_references WHERE record_key IN (SELECT value FROM json_each(?)) LIMIT 1",
+        (json.dumps(list(keys)),),
+    )
+
+
+def _drop_orphans(transaction: Snapshot, candidates: Sequence[tuple[int, int]]) -> None:
+    """Remove those of these vectors that no record has any more, and tell the indexes."""
+    orphans = transaction.rows(
+        "SELECT label, space_id FROM vectors WHERE label IN (SELECT value FROM json_each(?)) "
+        "AND NOT EXISTS (SELECT 1 FROM record_vectors WHERE record_vectors.label = vectors.label)",
+        (json.dumps([label for label, _ in candidates]),),
+    )
+    if not orphans:
+        return
+    transaction.write_many("DELETE FROM vectors WHERE label = ?", [(label,) for label, _ in orphans])
+    transaction.write_many("INSERT INTO removals (label, space_id) VALUES (?, ?)", orphans)
+    newest = _sequence(transaction, "removals")
+    for space_id in {space_id for _, space_id in orphans}:
+        transaction.driver.execute("UPDATE spaces SET last_removal = ? WHERE id = ?", (newest, space_id))
+        _prune_removals(transaction, space_id, newest - _KEPT_REMOVALS)
+
+
+def _prune_removals(transaction: Snapshot, space_id: int, floor: int) -> None:
+    # In large strides: an index that is behind by less than this never has to be loaded anew.
+    changed = transaction.driver.execute(
+        "UPDATE spaces SET removal_floor = ? WHERE id = ? AND removal_floor < ?",
+        (floor, space_id, floor - _KEPT_REMOVALS),
+    ).rowcount
+    if changed:
+        transaction.driver.execute("DELETE FROM removals WHERE space_id = ? AND sequence <= ?", (space_id, floor))
+
+
+def _sequence(transaction: Snapshot, table: str) -> int:
+    """The highest key that this table ever gave out."""
+    found = transaction.rows("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,))
+    return int(found[0][0]) if found else 0

@@ -1,0 +1,205 @@
+"""The write path: what is new is embedded, then one transaction holds all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from vecdb.drafts import Draft
+from vecdb.errors import DuplicateIdError, EmbeddingError, InvalidInputError, ItemError, StorageError
+from vecdb.space import Space
+from vecdb.storage.engine import DatabaseEngine, Snapshot
+from vecdb.storage.failures import NewFailure, drop_failures, put_failures
+from vecdb.storage.writes import (
+    Existing,
+    existing_records,
+    insert_records,
+    known_vectors,
+    replace_records,
+    update_metadata,
+)
+from vecdb.vectors import to_blobs, vector_hash
+
+Conflict = Literal["error", "skip", "replace"]
+CONFLICTS: tuple[Conflict, ...] = ("error", "skip", "replace")
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write did, as numbers of records; `failed` could not be embedded and were set aside."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    embedded: int = 0
+    failed: int = 0
+
+    def __add__(self, other: Written) -> Written:
+        return Written(
+            self.added + other.added,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.embedded + other.embedded,
+            self.failed + other.failed,
+        )
+
+
+# --- embedding ----------------------------------------------------------------------------------
+
+
+def embed_drafts(engine: DatabaseEngine, spaces: Sequence[Space], drafts: Sequence[Draft]) -> int:
+    """Give every draft its vectors; what has one already, or equals stored content, is not embedded again.
+
+    A draft that cannot be embedded gets its `error`. Returns the number of items embedded.
+    """
+    embedded = 0
+    for space in spaces:
+        if not space.embeds:
+            continue
+        wanted: dict[bytes, list[Draft]] = {}
+        for draft in drafts:
+            source = draft.content.sources.get(space.row.source)
+            if source is not None and space.row.id not in draft.embedded:
+                wanted.setdefault(source[1], []).append(draft)
+        if not wanted:
+            continue
+        space.host()  # before the cache is used: are these vectors still comparable?
+        with engine.snapshot() as snapshot:
+            known = known_vectors(snapshot, space.row.fingerprint or "", space.row.metric, wanted)
+        for digest, data in known.items():
+            for draft in wanted.pop(digest):
+                draft.embedded[space.row.id] = data
+        groups = list(wanted.values())
+        result = space.embed([group[0].content.sources[space.row.source][0] for group in groups], "document")
+        failed = {error.index: error for error in result.errors}
+        embedded += len(groups) - len(failed)
+        for position, (group, data) in enumerate(zip(groups, to_blobs(result.vectors), strict=True)):
+            for draft in group:
+                if position in failed:
+                    draft.error = failed[position]
+                else:
+                    draft.embedded[space.row.id] = data
+    return embedded
+
+
+def raise_errors(drafts: Sequence[Draft]) -> None:
+    """Raise one `EmbeddingError` for all drafts that have an error."""
+    errors = []
+    for index, draft in enumerate(drafts):
+        if draft.error is not None:
+            error = ItemError(str(draft.error), index=index, stage=draft.error.stage)
+            error.__cause__ = draft.error.__cause__
+            errors.append(error)
+    if errors:
+        raise EmbeddingError(
+            f"{len(errors)} of {len(drafts)} contents cannot be embedded and nothing was stored; the first is at "
+            f"{errors[0].index}: {errors[0]}. Correct these or leave them out",
+            errors=errors,
+        ) from errors[0]
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Stores drafts in one collection.
+
+    Attributes:
+        on_conflict: what to do with ids that are stored already.
+        quarantine: set aside what cannot be embedded, instead of raising.
+    """
+
+    engine: DatabaseEngine
+    collection_id: int
+    spaces: Sequence[Space]
+    on_conflict: Conflict
+    quarantine: bool = False
+
+    def write(self, drafts: Sequence[Draft], failures: Sequence[NewFailure] = ()) -> Written:
+        """Embed and store drafts, all or nothing, and set `failures` aside, in one transaction.
+
+        Embedding happens outside the transaction; where another writer changes the same records
+        meanwhile, it is decided again what has to be embedded.
+
+        Raises:
+            DuplicateIdError: an id is stored and `on_conflict` is "error".
+            EmbeddingError: something cannot be embedded, and it is not to be quarantined.
+        """
+        for _ in range(_ATTEMPTS):
+            with self.engine.snapshot() as snapshot:
+                plan = self._plan(snapshot, drafts)
+            embedded = embed_drafts(self.engine, self.spaces, plan.to_embed)
+            if not self.quarantine:
+                raise_errors(drafts)
+            with self.engine.transaction() as transaction:
+                now = self._plan(transaction, drafts)
+                if {draft.id for draft in now.to_embed} <= {draft.id for draft in plan.to_embed}:
+                    return self._store(transaction, now, drafts, failures, embedded)
+        raise StorageError("other writers changed the same records again and again; try again, or write less at once")
+
+    def _plan(self, snapshot: Snapshot, drafts: Sequence[Draft]) -> _Plan:
+        """What is to be done with each draft, given what is stored."""
+        bringing = any(draft.brought for draft in drafts) and self.on_conflict == "replace"
+        ids = [draft.id for draft in drafts]
+        existing = existing_records(snapshot, self.collection_id, ids, with_vectors=bringing)
+        plan = _Plan()
+        for index, draft in enumerate(drafts):
+            stored = existing.get(draft.id)
+            if stored is None:
+                plan.new.append(draft)
+            elif self.on_conflict == "error":
+                raise DuplicateIdError(
+                    f"the id {draft.id!r:.60} is in the collection already; use upsert to replace the record",
+                    name=draft.id,
+                    index=index,
+                )
+            elif self.on_conflict == "skip":
+                plan.unchanged += 1
+            elif stored.content_hash != draft.content.hash or _brings_other(draft, stored):
+                plan.changed.append((stored.key, draft))
+            elif stored.metadata != draft.metadata:
+                plan.metadata.append((stored.key, draft.metadata))
+            else:
+                plan.unchanged += 1
+        return plan
+
+    def _store(
+        self, transaction: Snapshot, plan: _Plan, drafts: Sequence[Draft], failures: Sequence[NewFailure], embedded: int
+    ) -> Written:
+        failed = [NewFailure(d.id, d.content, d.metadata, str(d.error)) for d in plan.to_embed if d.error is not None]
+        new = [draft.record(self.spaces) for draft in plan.new if draft.error is None]
+        changed = [(key, draft.record(self.spaces)) for key, draft in plan.changed if draft.error is None]
+        insert_records(transaction, self.collection_id, new)
+        if changed:
+            replace_records(transaction, changed)
+        if plan.metadata:
+            update_metadata(transaction, plan.metadata)
+        drop_failures(transaction, self.collection_id, [draft.id for draft in drafts if draft.error is None])
+        put_failures(transaction, self.collection_id, [*failures, *failed])
+        updated = len(changed) + len(plan.metadata)
+        return Written(len(new), updated, plan.unchanged, embedded, len(failures) + len(failed))
+
+
+@dataclass(slots=True)
+class _Plan:
+    new: list[Draft] = field(default_factory=list)
+    changed: list[tuple[int, Draft]] = field(default_factory=list)
+    metadata: list[tuple[int, str]] = field(default_factory=list)
+    unchanged: int = 0
+
+    @property
+    def to_embed(self) -> list[Draft]:
+        return [*self.new, *(draft for _, draft in self.changed)]
+
+
+def _brings_other(draft: Draft, stored: Existing) -> bool:
+    return any(vector_hash(data) != stored.vector_hashes.get(space_id) for space_id, data in draft.brought.items())
+
+
+def check_conflict(on_conflict: Any) -> None:
+    """Refuse an unknown `on_conflict`."""
+    if on_conflict not in CONFLICTS:
+        raise InvalidInputError(f"on_conflict must be one of {', '.join(CONFLICTS)}, not {on_conflict!r}")
