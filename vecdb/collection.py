@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Literal
 
+from vecdb.builder import IndexBuilder
 from vecdb.drafts import Draft, as_list, make_drafts, record_draft
 from vecdb.errors import InvalidInputError, NotFoundError, RecordNotFoundError, VecdbError
 from vecdb.searching import SearchRequest, explain, query_vectors, search
@@ -17,7 +18,6 @@ from vecdb.storage.filters import Filter
 from vecdb.storage.records import StoredRecord, contains, count, get_records, read_page
 from vecdb.storage.vector_rows import count_vectors
 from vecdb.storage.writes import delete_records, existing_records, find_keys, update_metadata
-from vecdb.sync import IndexBuilder
 from vecdb.types import Failure, Hit, IngestReport, Metadata, Progress, Record, SearchPlan, SpaceInfo
 from vecdb.writing import Conflict, Writer, Written, check_conflict
 

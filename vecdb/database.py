@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from vecdb.builder import IndexBuilder
 from vecdb.collection import Collection
 from vecdb.embedder import EmbedderRef
 from vecdb.errors import (
@@ -33,7 +34,6 @@ from vecdb.storage.spaces import (
     delete_collection,
     read_spaces,
 )
-from vecdb.sync import IndexBuilder
 from vecdb.types import CheckReport, IndexKind, Metric, Progress
 
 DEFAULT_TIMEOUT = 30.0

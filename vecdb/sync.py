@@ -10,40 +10,29 @@ from __future__ import annotations
 import os
 import threading
 import time
-import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
-from vecdb.errors import CollectionNotFoundError, IndexRebuiltWarning, StorageError, VecdbError, VecdbWarning
+from vecdb.errors import CollectionNotFoundError, StorageError, VecdbWarning
 from vecdb.index.base import VectorIndex
 from vecdb.index.exact import ExactIndex
 from vecdb.index.hnsw import HnswIndex
 from vecdb.index.locks import ReadWriteLock
+from vecdb.index_files import GraphFile, load_newest
 from vecdb.storage.engine import DatabaseEngine, Snapshot
-from vecdb.storage.manifest import (
-    IndexFile,
-    file_sha256,
-    publish,
-    published,
-    published_names,
-    this_platform,
-    withdraw,
-)
-from vecdb.storage.schema import INDEX_FOLDER
+from vecdb.storage.manifest import withdraw
 from vecdb.storage.spaces import SpaceRow, SpaceState, space_state
 from vecdb.storage.vector_rows import live_labels, removals_after, vectors_after, vectors_of
-from vecdb.types import Progress
+from vecdb.types import Labels, Progress
 
 EXACT_UNTIL = 20_000  # vectors; up to here brute force is as fast as a graph (notes on performance in the README)
 _STEP = 16  # vectors moved at once behind a search: about 5 ms at 384 dimensions
 _LARGE_STEP = 512
 _MOST_TOMBSTONES = 0.3
 _PUBLISH_AFTER = 2_000  # vectors, or a tenth of the graph: reading so many rows at opening is quick
-_STRAY_AGE = 3600.0  # seconds; another process may still be writing a younger temporary file
 
 
 class SpaceIndex:
@@ -62,14 +51,14 @@ class SpaceIndex:
     def _empty(self) -> None:
         self.graph: HnswIndex | None = None
         self.tail = self._exact()
-        self.stranded = self._exact()  # what the graph holds but cannot find
+        self.stranded = self._exact()  # what the graph cannot find, taken out of it
 
     def _exact(self) -> ExactIndex:
         return ExactIndex(self.space.dimension, self.space.metric)
 
     @property
     def parts(self) -> list[VectorIndex]:
-        """The indexes that together hold every vector; a stranded one is in the graph as well."""
+        """The indexes that together hold every vector, each once."""
         found: list[VectorIndex] = [self.graph] if self.graph is not None else []
         return found + [part for part in (self.tail, self.stranded) if len(part)]
 
@@ -126,124 +115,25 @@ class SpaceIndex:
         self._last_label, self._last_removal = state.last_label, state.last_removal
         self._loaded = True
 
-    # --- index files ---
-
     def _load(self, snapshot: Snapshot, state: SpaceState) -> None:
         self._empty()
-        self._last_label, self._last_removal = 0, state.last_removal
-        self._published_label = 0
+        self._last_label, self._last_removal, self._published_label = 0, state.last_removal, 0
         if self.space.index_kind == "exact":
             return
-        problems = []
-        for file in published(snapshot, self.space.id):
-            try:
-                self._load_file(snapshot, file, state)
-                return
-            except (StorageError, OSError) as error:
-                problems.append(str(error))
-                self._empty()
-        if problems:
-            warnings.warn(
-                f"the index file of space {self.space.name!r} does not fit its database ({problems[0]}); "
-                "searches are exact and the index is rebuilt behind them",
-                IndexRebuiltWarning,
-                stacklevel=2,
-            )
+        loaded = load_newest(self._engine.folder, snapshot, self.space, state)
+        if loaded is not None:
+            self.graph = loaded.graph
+            self._last_label, self._last_removal = loaded.last_label, loaded.last_removal
+            self._published_label = loaded.last_label
+            self.stranded.add(*vectors_of(snapshot, loaded.stranded, self.space.dimension))
 
-    def _load_file(self, snapshot: Snapshot, file: IndexFile, state: SpaceState) -> None:
-        path = self._folder / file.name
-        if (file.platform, file.dimension, file.metric) != (this_platform(), self.space.dimension, self.space.metric):
-            raise StorageError(f"{file.name} was made for another platform or space")
-        if file.last_removal < state.removal_floor or file.last_label > state.last_label:
-            raise StorageError(f"{file.name} is of another time than the rows")
-        if not path.is_file() or path.is_symlink():
-            raise StorageError(f"{file.name} is missing")
-        if path.stat().st_size != file.size or file_sha256(path) != file.sha256:
-            raise StorageError(f"{file.name} was changed")
-        self.graph = HnswIndex.load(
-            path,
-            dimension=file.dimension,
-            metric=self.space.metric,
-            M=file.M,
-            ef_construction=file.ef_construction,
-            ef=self._options["ef"],
-        )
-        if len(self.graph) != file.count:
-            raise StorageError(f"{file.name} holds {len(self.graph)} vectors instead of {file.count}")
-        self.stranded.add(*vectors_of(snapshot, file.unreachable, self.space.dimension))
-        self._last_label, self._last_removal = file.last_label, file.last_removal
-        self._published_label = file.last_label
-
-    @property
-    def _folder(self) -> Path:
-        return self._engine.folder / INDEX_FOLDER
-
-    @property
-    def _options(self) -> dict[str, int]:
-        return dict(self.space.index_options)
-
-    def _publish(self) -> None:
-        if self.graph is None or self._engine.read_only:
-            return
-        name = f"{self.space.id}-{uuid.uuid4().hex}.hnsw"
-        temporary = self._folder / f"{name}.tmp"
-        try:
-            self._folder.mkdir(exist_ok=True)
-            with self._lock.read():
-                covered, removal, count = self._covered_label(), self._last_removal, len(self.graph)
-                self.graph.save(temporary)
-            unreachable = HnswIndex.unreachable_in(temporary, dimension=self.space.dimension, M=self.graph.M)
-            file = IndexFile(
-                space_id=self.space.id,
-                name=name,
-                size=temporary.stat().st_size,
-                sha256=file_sha256(temporary),
-                last_label=covered,
-                last_removal=removal,
-                count=count,
-                dimension=self.space.dimension,
-                metric=self.space.metric,
-                M=self.graph.M,
-                ef_construction=self.graph.ef_construction,
-                platform=this_platform(),
-                unreachable=tuple(unreachable.tolist()),
-            )
-            with self._engine.transaction() as transaction:
-                if space_state(transaction, self.space.id) is None or not publish(transaction, file):
-                    return
-                temporary.rename(self._folder / name)
-                _sync_folder(self._folder)
-            self._published_label = covered
-            self._strand(file.unreachable)
-            self._remove_stray_files()
-        except OSError as error:
-            raise StorageError(f"cannot write the index file {temporary}: {error.strerror}; free some space") from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def _strand(self, labels: tuple[int, ...]) -> None:
-        with self._lock.write():
-            if self.graph is None:
-                return
-            known = set(self.stranded.labels().tolist())
-            live = set(self.graph.labels().tolist()) if labels else set()
-            new = np.array(sorted(label for label in labels if label in live and label not in known), np.int64)
-            if len(new):
-                self.stranded.add(new, self.graph.vectors(new))
-
-    def _covered_label(self) -> int:
-        """Every vector up to this label is in the graph."""
-        waiting = self.tail.labels()
-        return int(waiting[0]) - 1 if len(waiting) else self._last_label
-
-    def _remove_stray_files(self) -> None:
-        with self._engine.exclusive(), self._engine.snapshot() as snapshot:
-            known = published_names(snapshot)
-            for path in self._folder.iterdir():
-                if path.name in known:
-                    continue
-                if path.suffix != ".tmp" or time.time() - path.stat().st_mtime > _STRAY_AGE:
-                    path.unlink(missing_ok=True)
+    def _strand(self, unreachable: Labels) -> None:
+        """Take out of the graph what it cannot find, to be searched exactly."""
+        if self.graph is not None:
+            labels = np.intersect1d(unreachable, self.graph.labels())
+            if len(labels):
+                self.stranded.add(labels, self.graph.vectors(labels))
+                self.graph.remove(labels)
 
     # --- building ---
 
@@ -294,6 +184,28 @@ class SpaceIndex:
                 except StorageError as error:  # the rows are safe, and an index file is only a cache
                     warnings.warn(f"the index was not saved: {error}", VecdbWarning, stacklevel=3)
 
+    def _covered_label(self) -> int:
+        """Every vector up to this label is in the graph, or stranded."""
+        waiting = self.tail.labels()
+        return int(waiting[0]) - 1 if len(waiting) else self._last_label
+
+    def _publish(self) -> None:
+        if self.graph is None or self._engine.read_only:
+            return
+        with GraphFile(self._engine, self.space) as file:
+            with self._lock.read():
+                graph, count = self.graph, self.graph.nodes
+                covered, removal = self._covered_label(), self._last_removal
+                stranded = self.stranded.labels()
+                file.save(graph)
+            unreachable = file.publish(
+                graph, count=count, stranded=stranded, last_label=covered, last_removal=removal
+            )
+        if unreachable is not None:
+            self._published_label = covered
+            with self._lock.write():
+                self._strand(unreachable)
+
     def _move(self, count: int, *, threads: int) -> int:
         with self._lock.write():
             labels, vectors = self.tail.take_oldest(count)
@@ -304,28 +216,22 @@ class SpaceIndex:
             return len(labels)
 
     def _new_graph(self) -> HnswIndex:
-        return HnswIndex(self.space.dimension, self.space.metric, **self._options)
+        return HnswIndex(self.space.dimension, self.space.metric, **self.space.index_options)
 
     def rebuild(self, progress: Progress | None = None) -> None:
         """Build the graph anew from the rows and publish it; searches go on with the old one meanwhile."""
         with self._build_lock:
             self.catch_up()
-            if self.space.index_kind == "hnsw" or len(live_labels_of(self)) > EXACT_UNTIL:
+            if self.space.index_kind == "hnsw" or sum(map(len, self.parts)) > EXACT_UNTIL:
                 self._rebuild(_never, progress, threads=_threads(True))
                 self._publish()
             elif self.graph is not None:
-                with self._lock.write(), self._engine.snapshot() as snapshot:
-                    self._loaded, self.graph = False, None
-                    self._load_rows(snapshot)
+                # It has become so small that brute force is as fast: without its file it is not loaded again.
                 with self._engine.transaction() as transaction:
                     withdraw(transaction, self.space.id)
-
-    def _load_rows(self, snapshot: Snapshot) -> None:
-        state = self._state(snapshot)
-        self._empty()
-        self._last_label, self._last_removal, self._published_label = 0, state.last_removal, 0
-        self._loaded = True
-        self._take_in(snapshot)
+                with self._lock.write(), self._engine.snapshot() as snapshot:
+                    self._loaded = False
+                    self._take_in(snapshot)
 
     def _rebuild(self, stop: Callable[[], bool], progress: Progress | None = None, *, threads: int = 1) -> None:
         """A new graph from the rows, in place of the old one. Builds under `_build_lock` only."""
@@ -370,86 +276,9 @@ class SpaceIndex:
         return np.setdiff1d(want, have).tolist(), np.setdiff1d(have, want).tolist()
 
 
-def live_labels_of(index: SpaceIndex) -> list[int]:
-    """Labels in any part of an index, each once."""
-    return sorted({label for part in index.parts for label in part.labels().tolist()})
-
-
 def _never() -> bool:
     return False
 
 
 def _threads(in_foreground: bool) -> int:
     return (os.cpu_count() or 1) if in_foreground else 1
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows cannot open a folder, and renames durably by itself
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-class IndexBuilder:
-    """The thread of a database that moves new vectors into graphs, behind the callers' backs."""
-
-    def __init__(self) -> None:
-        self._begin()
-
-    def _begin(self) -> None:
-        self._changed = threading.Condition()
-        self._waiting: dict[int, SpaceIndex] = {}
-        self._stopping = False
-        self._thread: threading.Thread | None = None
-
-    def notify(self, index: SpaceIndex) -> None:
-        """Say that this index may have something to build."""
-        if index.space.index_kind == "exact":
-            return
-        with self._changed:
-            if self._stopping:
-                return
-            self._waiting[index.space.id] = index
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="vecdb index builder", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-
-    def reset_after_fork(self) -> None:
-        """In a forked child: the parent's thread is not there, and may have held the lock."""
-        self._begin()
-
-    def close(self) -> None:
-        """End the thread, after the step it is at."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _stopped(self) -> bool:
-        return self._stopping
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._waiting and not self._stopping:
-                    self._changed.wait()
-                if self._stopping:
-                    return
-                _, index = self._waiting.popitem()
-            try:
-                index.build(stop=self._stopped)
-            except CollectionNotFoundError:
-                continue
-            except (VecdbError, MemoryError) as error:
-                # Searches do not need this thread: they stay exact, and the next write tries again.
-                if not self._stopping:
-                    warnings.warn(
-                        f"building the index of space {index.space.name!r} behind the scenes failed: {error}",
-                        VecdbWarning,
-                        stacklevel=1,
-                    )

@@ -90,6 +90,7 @@ def attack(folder: Path, damages: list[str]) -> tuple[int, int]:
         capture_output=True,
         text=True,
         timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     refused, answered = map(int, done.stdout.split())
@@ -124,22 +125,23 @@ def test_every_header_byte_of_all_ones_and_random_numbers(saved):
 def test_links_and_counts_of_every_level(saved):
     data = (saved / "good").read_bytes()
     random = np.random.default_rng(3)
-    level0 = 96 + random.integers(0, COUNT, 300) * NODE_BYTES + random.integers(0, LINK_BYTES, 300)
-    upper = random.integers(96 + COUNT * NODE_BYTES, len(data), 500)
+    level0 = 96 + random.integers(0, COUNT, 250) * NODE_BYTES + random.integers(0, LINK_BYTES, 250)
+    upper = random.integers(96 + COUNT * NODE_BYTES, len(data), 250)
     places = [*level0.tolist(), *upper.tolist()]
     refused, answered = attack(saved, [flip(data, place, int(random.integers(8))) for place in places])
-    assert refused > 200
-    assert answered > 50
+    assert refused > 100
+    assert answered > 30
 
 
 def test_vectors_and_labels(saved):
     data = (saved / "good").read_bytes()
     random = np.random.default_rng(4)
-    nodes = 96 + random.integers(0, COUNT, 200) * NODE_BYTES
+    nodes = 96 + random.integers(0, COUNT, 120) * NODE_BYTES
     damages = [
         flip(data, int(node + LINK_BYTES + random.integers(4 * DIMENSION)), int(random.integers(8))) for node in nodes
     ]
-    damages += [flip(data, int(node + NODE_BYTES - 8 + random.integers(8)), int(random.integers(8)), "label") for node in nodes]
+    labels = nodes + NODE_BYTES - 8 + random.integers(0, 8, len(nodes))
+    damages += [flip(data, int(place), int(random.integers(8)), "label") for place in labels]
     damages += [f"set:{node + LINK_BYTES}:{bad}" for node in nodes[:20] for bad in ("0000c07f", "0000807f")]
     attack(saved, damages)
 

@@ -72,9 +72,8 @@ def test_a_still_index_gives_all_threads_the_same_answers():
     different = []
 
     def search():
-        for row in range(200):
-            if not np.array_equal(index.search(vectors[row : row + 1], 10)[0][0], expected[row]):
-                different.append(row)
+        found = np.concatenate([index.search(vectors[row : row + 1], 10)[0] for row in range(200)])
+        different.extend(np.flatnonzero((found != expected).any(axis=1)).tolist())
 
     threads = [threading.Thread(target=search) for _ in range(4)]
     for thread in threads:

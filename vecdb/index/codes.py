@@ -6,11 +6,15 @@ among some of them, the copies are compared first, and only what a bound on thei
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb.index.scan import UNIT, rounding_bound, within_reach
+from vecdb.index.scan import TINIEST, UNIT, rounding_bound, within_reach
 from vecdb.types import Metric, Vector
+
+_Number = TypeVar("_Number", np.int8, np.float64)
 
 _GRAIN = 127
 _SMALLEST_SCALE = 2.0**-120  # below it, the arithmetic of float32 is not exact enough; the copy is then all zeros
@@ -27,8 +31,9 @@ class VectorCodes:
 
     def __init__(self, dimension: int) -> None:
         self._count = 0
-        self._codes = np.empty((0, dimension), np.int8)
-        self._figures = np.empty((0, 3), np.float64)  # scale, length of the copy, length of the remainder
+        self._codes: NDArray[np.int8] = np.empty((0, dimension), np.int8)
+        # Of each: the scale, the length of the copy, and the length of what it leaves out.
+        self._figures: NDArray[np.float64] = np.empty((0, 3), np.float64)
 
     def append(self, vectors: Vector) -> None:
         """Keep copies of vectors (n, dimension); their places follow those that are there."""
@@ -73,7 +78,7 @@ class VectorCodes:
         return dots
 
 
-def _grown(array: NDArray[np.generic], count: int, capacity: int) -> NDArray[np.generic]:
+def _grown(array: NDArray[_Number], count: int, capacity: int) -> NDArray[_Number]:
     grown = np.empty((capacity, array.shape[1]), array.dtype)
     grown[:count] = array[:count]
     return grown
@@ -97,7 +102,7 @@ def _possible(
 ) -> NDArray[np.bool_]:
     scale, coded_length, remainder = figures.T
     length = float(np.sqrt(np.dot(query.astype(np.float64), query)))
-    error = rounding_bound(len(query), coded_length * length)
+    error = rounding_bound(len(query), coded_length * length) + len(query) * TINIEST * scale
     if metric == "l2":
         squares = coded_length * coded_length + length * length
         distance = squares - 2.0 * dots * scale

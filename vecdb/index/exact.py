@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb.errors import InvalidInputError, NotFoundError
-from vecdb.index.base import check_k, check_space
+from vecdb.index.base import check_k, check_queries, check_space
 from vecdb.index.labels import as_allowed, as_labels, as_new_labels, contains, is_ascending
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index.scan import BLOCK_ROWS, Distances, merge_nearest, nearest, no_neighbours, row_norms
@@ -130,7 +130,7 @@ class ExactIndex:
         self, queries: Vector, k: int, *, allowed: Labels | None = None, ef: int | None = None  # noqa: ARG002
     ) -> tuple[Labels, Distances]:
         """The true nearest vectors of each query; `ef` has no meaning here."""
-        queries = as_vectors(queries, self._dimension, what="queries")
+        queries = check_queries(queries, self._dimension)
         k = check_k(k)
         with self._lock.read():
             parts = [

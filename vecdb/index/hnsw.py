@@ -7,21 +7,21 @@ checked here: see the comments.
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 from pathlib import Path
+from typing import Final
 
 import hnswlib
 import numpy as np
 
-from vecdb.errors import DiskFullError, InvalidInputError, NotFoundError, StorageError
-from vecdb.index.base import check_k, check_space
+from vecdb.errors import InvalidInputError, NotFoundError, StorageError
+from vecdb.index.base import check_k, check_queries, check_range, check_space
 from vecdb.index.codes import VectorCodes
-from vecdb.index.hnsw_file import read_graph
+from vecdb.index.hnsw_file import read_graph, write_graph
 from vecdb.index.labels import LabelSet, as_allowed, as_labels, as_new_labels, contains
 from vecdb.index.locks import ReadWriteLock
-from vecdb.index.scan import Distances, merge_nearest, nearest, no_neighbours, row_norms
+from vecdb.index.scan import Distances, has_ties, merge_nearest, nearest, no_neighbours, row_norms
 from vecdb.types import Labels, Metric, Vector
 from vecdb.vectors import as_vectors
 
@@ -89,9 +89,9 @@ class HnswIndex:
         check_range("threads", threads, 1, 256)
         self._dimension = dimension
         self._metric: Metric = metric
-        self._M = M
-        self._ef_construction = max(ef_construction, M)
-        self._ef = ef
+        self.M: Final = M
+        self.ef_construction: Final = max(ef_construction, M)
+        self.ef: Final = ef
         self._threads = threads
         self._lock = ReadWriteLock()
         self._labels = LabelSet()
@@ -99,16 +99,16 @@ class HnswIndex:
         self._broken = ""
         self._graph = hnswlib.Index(space=_SPACES[metric], dim=dimension)
         try:
-            self._graph.init_index(capacity, M=M, ef_construction=self._ef_construction)
+            self._graph.init_index(capacity, M=M, ef_construction=self.ef_construction)
         except (RuntimeError, MemoryError) as error:
             raise StorageError(f"no memory for an index of {capacity} vectors; free some, or add less") from error
         self._start_graph(self._graph)
 
     def _start_graph(self, graph: hnswlib.Index) -> None:
         self._graph = graph
-        self._graph_ef = self._ef  # what hnswlib is set to; only ever lowered, see _fetch_size
+        self._graph_ef = self.ef  # what hnswlib is set to; only ever lowered, see _fetch_size
         self._fails_from = math.inf  # results that hnswlib could not find lately
-        graph.set_ef(self._ef)
+        graph.set_ef(self.ef)
 
     @property
     def dimension(self) -> int:
@@ -119,21 +119,6 @@ class HnswIndex:
     def metric(self) -> Metric:
         """cosine, l2 or ip."""
         return self._metric
-
-    @property
-    def M(self) -> int:  # noqa: N802
-        """Links of a node."""
-        return self._M
-
-    @property
-    def ef_construction(self) -> int:
-        """Size of the candidate list while building."""
-        return self._ef_construction
-
-    @property
-    def ef(self) -> int:
-        """Size of the candidate list of a search that does not say its own."""
-        return self._ef
 
     @property
     def nodes(self) -> int:
@@ -222,7 +207,7 @@ class HnswIndex:
         queries = check_queries(queries, self._dimension)
         k = check_k(k)
         if ef is None:
-            ef = self._ef
+            ef = self.ef
         elif ef < self._graph_ef:
             self._lower_ef(ef)
         with self._lock.read():
@@ -353,18 +338,15 @@ class HnswIndex:
     # --- files ----------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write the index to a new file and wait until it is on the disk. Other threads stand still meanwhile.
+        """Write the index to a new file and wait until it is on the disk. See `write_graph` for the errors."""
 
-        Raises:
-            DiskFullError: the file could not be written whole; it is removed.
-            StorageError: the file exists, or its folder does not, or cannot be written to.
-        """
-        with self._lock.read(), new_file(path) as name:
+        def save(name: bytes) -> int:
             self._check_usable()
             self._graph.save_index(name)
-            expected = int(self._graph.index_file_size())
-        # hnswlib ignores every error of writing
-        finish_file(path, expected)
+            return int(self._graph.index_file_size())
+
+        with self._lock.read():
+            write_graph(path, save)
 
     @classmethod
     def load(

@@ -1,4 +1,6 @@
-"""Reading an hnswlib index file with suspicion: its loader trusts every number in it, and crashes on a wrong one.
+"""Reading and writing the files of hnswlib with suspicion.
+
+Its loader trusts every number in a file, and crashes on a wrong one; its writer ignores every error.
 
 hnswlib 0.8 writes, in the byte order and type sizes of the machine: a header of 96 bytes; for each node
 its links on level 0 (a 16-bit count, a byte whose lowest bit marks it deleted, a spare byte, 2 M ids of
@@ -12,6 +14,7 @@ shape, or have a flipped bit inside a number: whole-file checksums are the busin
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import struct
@@ -23,7 +26,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb.errors import StorageError
+from vecdb.errors import DiskFullError, StorageError
 from vecdb.index.labels import is_ascending
 from vecdb.types import Labels, Vector
 
@@ -106,6 +109,44 @@ def unreachable_in(path: Path, *, dimension: int, M: int) -> Labels:
         linked = graph.links[frontier][slots < graph.link_counts[frontier, np.newaxis]]
         frontier = np.unique(linked[~reached[linked]])
     return np.sort(graph.labels[~reached & ~graph.deleted])
+
+
+def write_graph(path: Path, save: Callable[[bytes], int]) -> None:
+    """Have `save(name)` write a new file, and wait until it is on the disk.
+
+    Args:
+        path: a name that is free, in a folder that exists; hnswlib overwrites in place, and does not
+            say if it cannot open a file.
+        save: returns the size in bytes that the file must have.
+
+    Raises:
+        DiskFullError: the file could not be written whole; it is removed.
+        StorageError: the file exists, or its folder does not, or cannot be written to.
+    """
+    try:
+        path.open("xb").close()
+    except OSError as error:
+        raise _write_error(path, error) from error
+    try:
+        expected = save(os.fsencode(path))
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+            written = os.fstat(file.fileno()).st_size
+        if written != expected:
+            raise DiskFullError(
+                f"only {written} of {expected} bytes of the index file {path} could be written; free some space"
+            )
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError | RuntimeError):
+            raise _write_error(path, error) from error
+        raise
+
+
+def _write_error(path: Path, error: OSError | RuntimeError) -> StorageError:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFullError(f"the index file {path} could not be written: {error.strerror}; free some space")
+    return StorageError(f"the index file {path} could not be written ({error}); check the folder")
 
 
 class _Reader:

@@ -12,20 +12,21 @@ from vecdb import InvalidInputError, option
 class PoolingConfig:
     """How the words of a text become one vector; common to all word-vector embedders."""
 
-    model: Path = option(affects="location", help="the file of word vectors")
+    model: Path = option(affects="location", help="the file of word vectors")  # noqa: RUF009  (a field)
     pooling: str = option(
         "sif",
         choices=("sif", "mean"),
-        help="'sif' weighs each word by a / (a + its frequency), so that common words count less; 'mean' weighs all alike",
+        help="'sif' weighs each word by a / (a + its frequency), so that common words count less",
     )
     sif_a: float = option(1e-4, help="the a of 'sif': smaller makes common words count less")
-    frequencies: Path | None = option(
+    frequencies: Path | None = option(  # noqa: RUF009
         None,
         affects="location",
         help="a text file 'word count', one word a line, for 'sif'; default: the model's own counts, or its word order",
     )
-    remove_components: int = option(
-        0, help="principal directions of the vocabulary to take out ('all but the top'); 1 to 3 is usual, 0 is off"
+    remove_components: int | None = option(
+        None,
+        help="main directions of the vocabulary to take out ('all but the top'); default: one for every 100 dimensions",
     )
     lowercase: str = option(
         "auto",
@@ -36,7 +37,7 @@ class PoolingConfig:
     def __post_init__(self) -> None:
         if not self.sif_a > 0:
             raise InvalidInputError(f"option sif_a={self.sif_a!r} must be above 0; 1e-4 to 1e-3 is usual")
-        if self.remove_components < 0:
+        if self.remove_components is not None and self.remove_components < 0:
             raise InvalidInputError(f"option remove_components={self.remove_components!r} must be 0 or more")
 
 
@@ -55,6 +56,8 @@ class WordVectorConfig(PoolingConfig):
 @dataclass(frozen=True)
 class FastTextConfig(PoolingConfig):
     """Options of `fasttext`."""
+
+    sif_a: float = option(3e-4, help="the a of 'sif': smaller makes common words count less; 1e-3 suits small corpora")
 
 
 @dataclass(frozen=True)

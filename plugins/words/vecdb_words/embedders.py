@@ -94,10 +94,12 @@ class _PooledWords(Embedder):
     def _open(self, index: Mapping[str, int], matrix: FloatArray, frequencies: NDArray[np.float64]) -> None:
         """Make ready what the pooling needs; `frequencies` are those of the first rows."""
         config = self.config
-        if config.remove_components >= matrix.shape[1]:
+        dimension = matrix.shape[1]
+        components = dimension // 100 if config.remove_components is None else config.remove_components
+        if components >= dimension:
             raise unusable(
                 config.model,
-                f"its vectors have {matrix.shape[1]} numbers, too few for remove_components={config.remove_components}",
+                f"its vectors have {dimension} numbers, too few for remove_components={components}",
                 "lower that option",
             )
         if config.frequencies is not None:
@@ -108,8 +110,8 @@ class _PooledWords(Embedder):
             self._word_weights = np.ones(len(frequencies), np.float32)
         self._lookup = Lookup(index, config.lowercase)
         self._matrix = matrix
-        if config.remove_components:
-            self._components = pooling.TopComponents(self._sample(), config.remove_components)
+        if components:
+            self._components = pooling.TopComponents(self._sample(), components)
 
     def _opened(self) -> FloatArray:
         if self._matrix is None:

@@ -36,7 +36,7 @@ def write_fasttext(
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         temporary = Path(name)
         try:
-            with open(descriptor, "wb") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 _write(file, corpus, inputs, outputs, options)
                 file.flush()
                 os.fsync(file.fileno())

@@ -74,11 +74,13 @@ def open_vectors(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         size = path.stat().st_size
         stream: BinaryIO
         if start.startswith(_GZIP):
-            stream, size = stack.enter_context(gzip.open(path, "rb")), size * _COMPRESSION_LIMIT
+            stream = stack.enter_context(gzip.open(path, "rb"))  # type: ignore[assignment]
+            size *= _COMPRESSION_LIMIT
         elif start.startswith(_ZIP):
             archive = stack.enter_context(zipfile.ZipFile(path))
             member = _only_text_member(path, archive)
-            stream, size = stack.enter_context(archive.open(member)), member.file_size  # type: ignore[assignment]
+            stream = stack.enter_context(archive.open(member))  # type: ignore[assignment]
+            size = member.file_size
         else:
             stream = stack.enter_context(path.open("rb"))
         buffered = io.BufferedReader(stream, 1 << 20)  # type: ignore[type-var]

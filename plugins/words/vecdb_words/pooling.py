@@ -23,8 +23,9 @@ _BLOCK_ROWS = 1 << 15
 
 def frequencies_by_rank(words: int) -> NDArray[np.float64]:
     """Relative frequencies of words sorted by frequency, by the Zipf-Mandelbrot law: 1 / (rank + 2.7)."""
-    falling = 1.0 / (np.arange(1, words + 1) + _ZIPF_SHIFT)
-    return falling / falling.sum()
+    falling: NDArray[np.float64] = np.reciprocal(np.arange(1, words + 1) + _ZIPF_SHIFT, dtype=np.float64)
+    falling /= falling.sum()
+    return falling
 
 
 def frequencies_of_counts(counts: IntArray, total: int) -> NDArray[np.float64]:
@@ -38,7 +39,7 @@ def read_frequencies(path: Path, index: Mapping[str, int], words: int) -> NDArra
     Raises:
         EmbedderUnavailableError: the file is missing or a line is not 'word count'.
     """
-    known = np.zeros(words)
+    known: NDArray[np.float64] = np.zeros(words)
     total = 0.0
     rarest = np.inf
     with errors_named(path), path.open("rb") as file:
@@ -60,7 +61,8 @@ def read_frequencies(path: Path, index: Mapping[str, int], words: int) -> NDArra
     if not total:
         raise unusable(path, "there is no word in it", "write 'word count' on each line")
     known[known == 0] = rarest
-    return known / max(total, known.max())
+    known /= max(total, float(known.max()))
+    return known
 
 
 def sif_weights(frequencies: NDArray[np.float64], a: float) -> FloatArray:

@@ -41,6 +41,7 @@ class AdaGradRows:
 
 
 def train_skipgram(
+    *,
     corpus: Corpus,
     table: SubwordTable,
     inputs: FloatArray,
@@ -67,8 +68,16 @@ def train_skipgram(
             words, numbers = np.unique(corpus.tokens[places], return_inverse=True)
             pairs = _pair_counts(numbers, corpus.documents[places], len(words), options.window, random)
             negatives = np.unique(np.searchsorted(noise, random.random(_SHARED_NEGATIVES)))
-            rate = options.learning_rate * max(_LAST_RATE, 1 - done / total)
-            _step(table, words.astype(np.int64), pairs, negatives, options.negatives, input_rows, output_rows, rate)
+            _step(
+                input_rows,
+                output_rows,
+                table=table,
+                words=words.astype(np.int64),
+                pairs=pairs,
+                negatives=negatives,
+                negatives_each=options.negatives,
+                rate=options.learning_rate * max(_LAST_RATE, 1 - done / total),
+            )
             stood_for = len(corpus.tokens) * (start + len(places)) // len(chosen)
             stood_for -= len(corpus.tokens) * start // len(chosen)
             done += stood_for
@@ -98,13 +107,14 @@ def _pair_counts(
 
 
 def _step(
+    inputs: AdaGradRows,
+    outputs: AdaGradRows,
+    *,
     table: SubwordTable,
     words: NDArray[np.int64],
     pairs: FloatArray,
     negatives: NDArray[np.int64],
     negatives_each: int,
-    inputs: AdaGradRows,
-    outputs: AdaGradRows,
     rate: float,
 ) -> None:
     """One step along the gradient of a block's log-likelihood."""

@@ -14,7 +14,9 @@ _BLOCK_ENTRIES = 1 << 17
 
 def segment_starts(sorted_keys: NDArray[Any]) -> NDArray[np.intp]:
     """Where each run of equal keys begins."""
-    return np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]]) if len(sorted_keys) else np.empty(0, np.intp)
+    if not len(sorted_keys):
+        return np.empty(0, np.intp)
+    return np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]])
 
 
 class SparseRows:

@@ -85,7 +85,7 @@ def _blocks(path: Path, stream: BinaryIO, line_number: int) -> Iterator[tuple[in
         if block:
             rest = lines.pop()
             if len(rest) > _BLOCK:
-                raise unusable(path, f"line {line_number} is longer than {_BLOCK} bytes", "this is no text file of words")
+                raise unusable(path, f"line {line_number} is longer than {_BLOCK} bytes", "it is no list of words")
         yield line_number, [line.rstrip() for line in lines]
         line_number += len(lines)
         if not block:

@@ -22,7 +22,9 @@ from collections.abc import Iterator, Mapping
 
 _SEPARATOR_CATEGORIES = "PSZC"  # punctuation, symbols, separators, control: what stands between words
 _LONE_APOSTROPHE = re.compile(r"(?<!\w)'|'(?!\w)")
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_UNSPACED = re.compile(  # Thai and Lao, Burmese, Khmer, kana, Han
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
 _LONGEST_UNSPACED = 12
 _CASE_SAMPLE = 10_000
 

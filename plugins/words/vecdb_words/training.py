@@ -35,7 +35,7 @@ class FastTextTrainer(Trainer):
     options: FastTextTraining
 
     def train(
-        self, texts: Iterable[str], output: Path, progress: Callable[[int, int], Any] | None = None
+        self, texts: Iterable[str], output: Path, progress: Callable[[int, int | None], None] | None = None
     ) -> Mapping[str, Any]:
         """Train on `texts`, one document an item, and write the model to `output` atomically.
 
@@ -65,7 +65,15 @@ class FastTextTrainer(Trainer):
         report = _Report(progress, (options.epochs + 1) * len(corpus.tokens))
         inputs, outputs = self._initial(corpus, table, random)
         report.add(len(corpus.tokens))
-        train_skipgram(corpus, table, inputs, outputs, options, random, report.add)
+        train_skipgram(
+            corpus=corpus,
+            table=table,
+            inputs=inputs,
+            outputs=outputs,
+            options=options,
+            random=random,
+            progress=report.add,
+        )
         write_fasttext(Path(output), corpus, inputs, outputs, options)
         return {
             "texts": corpus.texts,
@@ -80,7 +88,8 @@ class FastTextTrainer(Trainer):
     ) -> tuple[FloatArray, FloatArray]:
         options = self.options
         if options.initialisation == "random":
-            inputs = (random.random((table.height, options.dimension), dtype=np.float32) * 2 - 1) / options.dimension
+            inputs = random.random((table.height, options.dimension), dtype=np.float32)
+            inputs = (inputs * np.float32(2) - np.float32(1)) / np.float32(options.dimension)
             return inputs, np.zeros((len(corpus.words), options.dimension), np.float32)
         vectors, outputs = cooccurrence_vectors(corpus, options.dimension, options.initial_window, random)
         weights = (corpus.counts**_FREQUENCY_POWER).astype(np.float32)
@@ -90,7 +99,7 @@ class FastTextTrainer(Trainer):
 class _Report:
     """Adds up what is done for a progress callback."""
 
-    def __init__(self, progress: Callable[[int, int], Any] | None, total: int) -> None:
+    def __init__(self, progress: Callable[[int, int | None], None] | None, total: int) -> None:
         self._progress = progress
         self._total = total
         self._done = 0

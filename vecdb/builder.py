@@ -1,0 +1,71 @@
+"""The thread that moves new vectors into graphs, behind the callers' backs."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+from vecdb.errors import CollectionNotFoundError, VecdbError, VecdbWarning
+from vecdb.sync import SpaceIndex
+
+
+class IndexBuilder:
+    """The building thread of a database; started when there is something to build."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: dict[int, SpaceIndex] = {}
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def notify(self, index: SpaceIndex) -> None:
+        """Say that this index may have something to build."""
+        if index.space.index_kind == "exact":
+            return
+        with self._changed:
+            if self._stopping:
+                return
+            self._waiting[index.space.id] = index
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="vecdb index builder", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        """End the thread, after the step it is at."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: the parent's thread is not there, and may have held the lock."""
+        self._begin()
+
+    def _stopped(self) -> bool:
+        return self._stopping
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._stopping:
+                    self._changed.wait()
+                if self._stopping:
+                    return
+                _, index = self._waiting.popitem()
+            try:
+                index.build(stop=self._stopped)
+            except CollectionNotFoundError:
+                continue
+            except (VecdbError, MemoryError) as error:
+                # Searches do not need this thread: they stay exact, and the next write tries again.
+                if not self._stopping:
+                    warnings.warn(
+                        f"building the index of space {index.space.name!r} behind the scenes failed: {error}",
+                        VecdbWarning,
+                        stacklevel=1,
+                    )

@@ -1,0 +1,170 @@
+"""Index files: loading the one that fits the rows, writing a new one and making it known.
+
+A file is written under a temporary name, checked, synced and renamed, and only then named in the
+manifest, in one transaction that refuses to put an older file over a newer one. Whatever does not
+fit its manifest row is not loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vecdb.errors import DiskFullError, IndexRebuiltWarning, StorageError
+from vecdb.index.hnsw import HnswIndex
+from vecdb.index.hnsw_file import unreachable_in
+from vecdb.storage.engine import DatabaseEngine, Snapshot
+from vecdb.storage.manifest import IndexFile, file_sha256, publish, published, published_names, this_platform
+from vecdb.storage.schema import INDEX_FOLDER
+from vecdb.storage.spaces import SpaceRow, SpaceState, space_state
+from vecdb.types import Labels
+
+_STRAY_AGE = 3600.0  # seconds; another process may still be writing a younger temporary file
+_NO_SPACE = 28
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedGraph:
+    """A graph from a file, and which changes of its space it covers.
+
+    `stranded`: labels that the graph cannot find, taken out of it.
+    """
+
+    graph: HnswIndex
+    last_label: int
+    last_removal: int
+    stranded: tuple[int, ...]
+
+
+def load_newest(folder: Path, snapshot: Snapshot, space: SpaceRow, state: SpaceState) -> LoadedGraph | None:
+    """The newest published graph that fits; None if there is none. Warns if there should be one."""
+    problems = []
+    for file in published(snapshot, space.id):
+        try:
+            return _load(folder / INDEX_FOLDER / file.name, file, space, state)
+        except (StorageError, OSError) as error:
+            problems.append(str(error))
+    if problems:
+        warnings.warn(
+            f"the index file of space {space.name!r} does not fit its database ({problems[0]}); "
+            "searches are exact and the index is rebuilt behind them",
+            IndexRebuiltWarning,
+            stacklevel=2,
+        )
+    return None
+
+
+def _load(path: Path, file: IndexFile, space: SpaceRow, state: SpaceState) -> LoadedGraph:
+    if (file.platform, file.dimension, file.metric) != (this_platform(), space.dimension, space.metric):
+        raise StorageError(f"{file.name} was made for another platform or space")
+    if file.last_removal < state.removal_floor or file.last_label > state.last_label:
+        raise StorageError(f"{file.name} is of another time than the rows")
+    if not path.is_file() or path.is_symlink():
+        raise StorageError(f"{file.name} is missing")
+    if path.stat().st_size != file.size or file_sha256(path) != file.sha256:
+        raise StorageError(f"{file.name} was changed")
+    graph = HnswIndex.load(
+        path,
+        dimension=space.dimension,
+        metric=space.metric,
+        M=file.M,
+        ef_construction=file.ef_construction,
+        count=file.count,
+        ef=space.index_options["ef"],
+    )
+    graph.remove(np.array(file.unreachable, np.int64))
+    return LoadedGraph(graph, file.last_label, file.last_removal, file.unreachable)
+
+
+class GraphFile:
+    """A graph written to a temporary file, not published yet. A context manager that leaves no such file.
+
+    Raises:
+        StorageError: it could not be written whole.
+    """
+
+    def __init__(self, engine: DatabaseEngine, space: SpaceRow) -> None:
+        self._engine = engine
+        self._space = space
+        self._folder = engine.folder / INDEX_FOLDER
+        self._name = f"{space.id}-{uuid.uuid4().hex}.hnsw"
+        self._temporary = self._folder / f"{self._name}.tmp"
+
+    def __enter__(self) -> GraphFile:
+        self._folder.mkdir(exist_ok=True)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._temporary.unlink(missing_ok=True)
+
+    def save(self, graph: HnswIndex) -> None:
+        """Write the graph; nobody may change it meanwhile."""
+        graph.save(self._temporary)
+
+    def publish(
+        self, graph: HnswIndex, *, count: int, stranded: Labels, last_label: int, last_removal: int
+    ) -> Labels | None:
+        """Make the saved file the newest one.
+
+        Args:
+            graph: what was saved; may have grown since.
+            count: its nodes at that time, tombstones included.
+            stranded: labels that were taken out of it because it could not find them.
+            last_label, last_removal: the changes that the file covers.
+
+        Returns:
+            The labels in it that a search cannot reach; None if a newer file was published meanwhile,
+            or the space is gone.
+        """
+        try:
+            unreachable = unreachable_in(self._temporary, dimension=self._space.dimension, M=graph.M)
+            file = IndexFile(
+                space_id=self._space.id,
+                name=self._name,
+                size=self._temporary.stat().st_size,
+                sha256=file_sha256(self._temporary),
+                last_label=last_label,
+                last_removal=last_removal,
+                count=count,
+                dimension=self._space.dimension,
+                metric=self._space.metric,
+                M=graph.M,
+                ef_construction=graph.ef_construction,
+                platform=this_platform(),
+                unreachable=tuple(np.union1d(stranded, unreachable).tolist()),
+            )
+            with self._engine.transaction() as transaction:
+                if space_state(transaction, self._space.id) is None or not publish(transaction, file):
+                    return None
+                self._temporary.rename(self._folder / self._name)
+                _sync_folder(self._folder)
+            self._remove_stray_files()
+        except OSError as error:
+            kind = DiskFullError if error.errno == _NO_SPACE else StorageError
+            raise kind(f"cannot write an index file in {self._folder}: {error.strerror}; free some space") from error
+        return unreachable
+
+    def _remove_stray_files(self) -> None:
+        with self._engine.exclusive(), self._engine.snapshot() as snapshot:
+            known = published_names(snapshot)
+            for path in self._folder.iterdir():
+                if path.name in known:
+                    continue
+                if path.suffix != ".tmp" or time.time() - path.stat().st_mtime > _STRAY_AGE:
+                    path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows cannot open a folder, and renames durably by itself
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
