@@ -181,8 +181,9 @@ def test_ef_is_per_call_and_each_thread_gets_at_least_its_own(monkeypatch):
     for ef in (None, 400, 20, 100, None, 5, 20):
         assert index.search(vectors[:1], 5, ef=ef)[0].shape == (1, 5)
     assert lists == [50, 400, 20, 100, 50, 5, 20]
-    with pytest.raises(InvalidInputError, match="ef"):
-        index.search(vectors[:1], 5, ef=0)
+    for wrong in (0, -3, 2.5, "80"):
+        with pytest.raises(InvalidInputError, match="ef"):
+            index.search(vectors[:1], 5, ef=wrong)
 
     lists.clear()
     short: list[int] = []

@@ -221,6 +221,11 @@ class TestVectorIndex:
             assert labels[row].tolist() == expected
             assert distances[row] == pytest.approx(lengths, abs=ROUNDING)
 
+    def test_a_gigantic_k_needs_no_gigantic_memory(self, kind, metric):
+        index = self.filled(kind, metric)
+        for allowed, count in ((None, 300), (np.arange(1, 201), 200)):
+            assert index.search(np.ones((2, DIMENSION), np.float32), 2**60, allowed=allowed)[0].shape == (2, count)
+
     def test_allowed_labels_need_not_be_sorted_or_distinct(self, kind, metric):
         index = self.filled(kind, metric)
         query = clustered(1, DIMENSION, seed=1, metric=metric)

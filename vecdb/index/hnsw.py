@@ -208,8 +208,10 @@ class HnswIndex:
         k = check_k(k)
         if ef is None:
             ef = self.ef
-        elif ef < self._graph_ef:
-            self._lower_ef(ef)
+        else:
+            check_range("ef", ef, 1, None)
+            if ef < self._graph_ef:
+                self._lower_ef(ef)
         with self._lock.read():
             if self._broken:
                 self._check_usable()
@@ -219,7 +221,6 @@ class HnswIndex:
             return self._allowed(queries, k, ef, as_allowed(allowed))
 
     def _lower_ef(self, ef: int) -> None:
-        check_range("ef", ef, 1, None)
         with self._lock.write():
             if ef < self._graph_ef:
                 self._graph.set_ef(ef)
@@ -252,9 +253,7 @@ class HnswIndex:
         if fetch >= self._fails_from:
             return self._scan(queries, k, self._labels.live)
         try:
-            found, distances = self._graph.knn_query(
-                queries, k=fetch, num_threads=1 if rows == 1 else self._threads
-            )
+            found, distances = self._graph.knn_query(queries, k=fetch, num_threads=1 if rows == 1 else self._threads)
         except RuntimeError:  # a larger ef would not help: it visits all it can reach before it gives up
             self._fails_from = min(self._fails_from, fetch)
             return self._scan(queries, k, self._labels.live)
@@ -269,7 +268,8 @@ class HnswIndex:
 
     def _allowed(self, queries: Vector, k: int, ef: int, allowed: Labels) -> tuple[Labels, Distances]:
         live = len(self._labels)
-        if not live or not len(allowed):
+        k = min(k, live, len(allowed))
+        if not k:
             return no_neighbours(len(queries))
         matching: Labels | None = None
         found, distances = no_neighbours(len(queries), k)
@@ -341,12 +341,12 @@ class HnswIndex:
         """Write the index to a new file and wait until it is on the disk. See `write_graph` for the errors."""
 
         def save(name: bytes) -> int:
-            self._check_usable()
-            self._graph.save_index(name)
-            return int(self._graph.index_file_size())
+            with self._lock.read():  # not while waiting for the disk: a writer that waits holds up searches
+                self._check_usable()
+                self._graph.save_index(name)
+                return int(self._graph.index_file_size())
 
-        with self._lock.read():
-            write_graph(path, save)
+        write_graph(path, save)
 
     @classmethod
     def load(
