@@ -20,7 +20,7 @@ from vecdb_words.tokenise import Lookup, chunks
 from vecdb_words.vectors import FloatArray, IntArray
 
 _SAMPLE_WORDS = 50_000
-_REMEMBERED_CHUNKS = 200_000
+_REMEMBERED_CHUNKS = 50_000
 _EXCERPT = 60
 
 

@@ -98,7 +98,7 @@ def _dimension_of(path: Path, line: bytes) -> int:
     numbers = 0
     while numbers < len(parts) - 1 and _is_number(parts[-1 - numbers]):
         numbers += 1
-    if not 1 <= numbers <= MAX_DIMENSION:
+    if not 2 <= numbers <= MAX_DIMENSION:  # any sentence that ends in a number has one
         raise unusable(
             path,
             "line 1 is not a word followed by numbers",

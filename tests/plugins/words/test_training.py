@@ -1,0 +1,364 @@
+"""Training fastText: what the model knows afterwards, and what happens when something goes wrong."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import hashlib
+import os
+import re
+import struct
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.plugins.words.models import cosines, embed, embedder
+from vecdb import DiskFullError, InvalidInputError
+from vecdb_words import vecdb_register_embedders
+from vecdb_words.config import FastTextTraining
+from vecdb_words.cooccurrence import cooccurrence_vectors
+from vecdb_words.corpus import read_corpus
+from vecdb_words.fasttext_binary import read_fasttext
+from vecdb_words.skipgram import _pair_counts
+from vecdb_words.sparse import SparseRows
+from vecdb_words.subword_table import SubwordTable
+from vecdb_words.training import FastTextTrainer
+
+TOPICS = {
+    "sea": "harbour sailor anchor vessel rudder captain".split(),
+    "kitchen": "saucepan butter recipe oven flour spoon".split(),
+}
+
+
+def topic_texts(count: int = 300, seed: int = 0) -> list[str]:
+    """Texts of two topics that share no word but the commonest ones."""
+    random = np.random.default_rng(seed)
+    texts = []
+    for number in range(count):
+        words = TOPICS["sea" if number % 2 else "kitchen"]
+        texts.append(" ".join(random.choice([*words, *words, "the", "of"], 12)))
+    return texts
+
+
+def train(path: Path, texts: list[str], **options: Any) -> Mapping[str, Any]:
+    """Train as the host does, from the plugin's description."""
+    info = next(found for found in vecdb_register_embedders() if found.name == "fasttext")
+    return info.create_trainer(FastTextTraining(**options)).train(texts, path)
+
+
+@pytest.mark.parametrize("initialisation", ["cooccurrence", "random"])
+def test_words_of_one_topic_come_together(tmp_path: Path, initialisation: str) -> None:
+    epochs = 2 if initialisation == "cooccurrence" else 40
+    report = train(tmp_path / "m.bin", topic_texts(), initialisation=initialisation, epochs=epochs, dimension=20)
+    assert report["texts"] == 300
+    assert report["words"] == 300 * 12
+    assert report["vocabulary"] == 14
+    assert report["dimension"] == 20
+    made = embedder("fasttext", model=tmp_path / "m.bin", pooling="mean")
+    sea, kitchen = (embed(made, TOPICS[topic]) for topic in ("sea", "kitchen"))
+    within = [cosines(group[[i]], group[[j]])[0] for group in (sea, kitchen) for i in range(6) for j in range(i)]
+    across = [cosines(one[None], other[None])[0] for one in sea for other in kitchen]
+    assert min(within) > max(across) + 0.1
+
+
+DOCUMENTED = {
+    "compress a file": r"^(gzip|zipfile|bz2|lzma|tarfile|zlib|zipapp|shutil\.make_archive|_compress)",
+    "parse json": r"^json|tomllib",
+    "send an email": r"^(smtplib|email|mailbox)",
+    "run a shell command": r"subprocess|^os\.(popen|system|spawn)|^pipes|^cmd|^pty",
+    "random number generator": r"^(random|secrets)",
+    "delete a directory tree": r"^(shutil|os\.|pathlib|tempfile)",
+    "parse command line arguments": r"^(argparse|optparse|getopt)",
+    "read configuration ini file": r"^configparser",
+    "average and median": r"^statistics",
+    "base64 encode": r"^(base64|binascii)",
+    "priority queue": r"queue|heapq",
+    "ip address network": r"^ipaddress",
+}
+MISSPELT = {
+    "comprss a fiel": "compress a file",
+    "parse jsno": "parse json",
+    "snd an emial": "send an email",
+    "runn a shel comand": "run a shell command",
+    "randm numbr genarator": "random number generator",
+    "delet a direcotry tree": "delete a directory tree",
+    "parse comand lin argumnts": "parse command line arguments",
+    "read configuraton ini file": "read configuration ini file",
+    "avrage and medain": "average and median",
+    "bas64 encod": "base64 encode",
+    "priorty queu": "priority queue",
+    "ip adress netwrok": "ip address network",
+}
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    """Qualified name and docstring of what the standard library documents."""
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        if {"test", "tests", "site-packages", "idlelib", "lib2to3", "turtledemo", "pydoc_data"} & set(parts):
+            continue
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):  # some files of the library are broken on purpose
+            continue
+        yield from documented(tree, ".".join(parts).removesuffix(".__init__"))
+
+
+def documented(node: Any, name: str) -> Iterator[tuple[str, str]]:
+    text = ast.get_docstring(node)
+    if text:
+        yield name, text
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield from documented(child, f"{name}.{child.name}")
+
+
+class Library:
+    """The standard library's documentation, searched with a model trained on it."""
+
+    def __init__(self, folder: Path) -> None:
+        found = list(docstrings())
+        self.names = [name for name, _ in found]
+        texts = [f"{name.replace('.', ' ')}. {text}" for name, text in found]
+        paragraphs = [text.partition("\n\n")[0] for text in texts]
+        self.report = train(folder / "library.bin", texts)
+        self.embedder = embedder("fasttext", model=folder / "library.bin", sif_a=1e-3)
+        self.vectors = embed(self.embedder, paragraphs)
+
+    def search(self, query: str, k: int = 5) -> list[str]:
+        order = np.argsort(-cosines(self.vectors, embed(self.embedder, [query])))
+        return [self.names[row] for row in order[:k]]
+
+    def precision(self, queries: Mapping[str, str]) -> float:
+        return float(np.mean([bool(re.search(p, name)) for query, p in queries.items() for name in self.search(query)]))
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    return Library(tmp_path_factory.mktemp("library"))
+
+
+def test_a_library_is_found_by_meaning(library: Library) -> None:
+    assert library.report["texts"] > 3000
+    hits = library.search("compress a file")
+    assert sum(bool(re.search(DOCUMENTED["compress a file"], name)) for name in hits) >= 4, hits
+    assert any(name.startswith("json") for name in library.search("parse json"))
+    assert library.precision(DOCUMENTED) > 0.7
+
+
+def test_misspelt_queries_still_work(library: Library) -> None:
+    hits = library.search("comprss a fiel")
+    assert any(re.search(DOCUMENTED["compress a file"], name) for name in hits), hits
+    expected = {query: DOCUMENTED[meant] for query, meant in MISSPELT.items()}
+    assert library.precision(expected) > 0.45
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [("comprss", "compress"), ("directry", "directory"), ("argumnts", "arguments"), ("configuraton", "configuration")],
+)
+def test_a_typo_lands_beside_its_word(library: Library, typo: str, meant: str) -> None:
+    """Among all words of the vocabulary, the one that was meant is within the ten nearest."""
+    model = read_fasttext(library.embedder.config.model)
+    words = list(model.index)
+    matrix = np.stack([model.matrix[model.rows(word)].mean(0) for word in words])
+    found = model.matrix[model.rows(typo)].mean(0)
+    nearest = [words[row] for row in np.argsort(-cosines(matrix, found[None]))[:10]]
+    assert typo not in model.index
+    assert meant in nearest
+
+
+_TRAIN = """
+import sys; from pathlib import Path
+from tests.plugins.words.test_training import topic_texts, train
+train(Path(sys.argv[1]), topic_texts(), seed=int(sys.argv[2]), dimension=16, buckets=500)
+"""
+
+
+def test_the_same_seed_gives_the_same_file_in_every_process(tmp_path: Path) -> None:
+    digests = []
+    for hash_seed, seed in (("1", "7"), ("2", "7"), ("1", "8")):
+        path = tmp_path / f"{hash_seed}-{seed}.bin"
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", _TRAIN, str(path), seed]
+        subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[3])
+        digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_file_is_laid_out_as_the_official_program_expects(tmp_path: Path) -> None:
+    """Magic, version 12, arguments, dictionary sorted by count, both matrices, and nothing behind them."""
+    path = tmp_path / "m.bin"
+    train(path, topic_texts(), dimension=16, buckets=500, min_n=3, max_n=5, window=4, negatives=6)
+    content = path.read_bytes()
+    assert struct.unpack_from("<2i", content) == (793712314, 12)
+    dimension, window, epochs, _, negatives, ngrams, loss, kind, buckets, min_n, max_n, _ = struct.unpack_from(
+        "<12i", content, 8
+    )
+    assert (dimension, window, epochs, negatives, ngrams, loss, kind) == (16, 4, 2, 6, 1, 2, 2)
+    assert (buckets, min_n, max_n) == (500, 3, 5)
+    entries, words, labels, tokens, pruned = struct.unpack_from("<3i2q", content, 64)
+    assert (entries, words, labels, tokens, pruned) == (14, 14, 0, 3600, -1)
+    model = read_fasttext(path)
+    assert list(model.counts) == sorted(model.counts, reverse=True)
+    assert model.counts.sum() == 3600
+    dictionary = sum(len(word.encode()) + 10 for word in model.index)
+    matrices = sum(17 + 4 * 16 * rows for rows in (514, 14))
+    assert len(content) == 92 + dictionary + matrices
+
+
+def test_without_ngrams_unseen_words_have_no_vector(tmp_path: Path) -> None:
+    train(tmp_path / "m.bin", topic_texts(), dimension=16, max_n=0)
+    model = read_fasttext(tmp_path / "m.bin")
+    assert model.matrix.shape == (14, 16)
+    assert model.rows("sailorr") == []
+
+
+def test_progress_runs_to_its_end(tmp_path: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+    FastTextTrainer(FastTextTraining(dimension=8, epochs=3)).train(
+        iter(topic_texts()), tmp_path / "m.bin", lambda done, total: seen.append((done, total))
+    )
+    done = [count for count, _ in seen]
+    assert done == sorted(done)
+    assert seen[-1] == (4 * 3600, 4 * 3600)
+
+
+def test_an_interrupted_training_leaves_the_old_model(tmp_path: Path) -> None:
+    path = tmp_path / "m.bin"
+    path.write_bytes(b"the old model")
+
+    def interrupt(done: int, total: int | None) -> None:
+        if done > 5000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        FastTextTrainer(FastTextTraining(dimension=8)).train(topic_texts(), path, interrupt)
+    assert path.read_bytes() == b"the old model"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.bin"
+    path.write_bytes(b"the old model")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vecdb_words.fasttext_writer.os.fsync", fail)
+    with pytest.raises(DiskFullError, match="make room and train again"):
+        train(path, topic_texts(), dimension=8)
+    assert path.read_bytes() == b"the old model"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="cannot be written .*; choose another place"):
+        train(tmp_path / "absent" / "m.bin", topic_texts(), dimension=8)
+
+
+@pytest.mark.parametrize("texts", [[], ["", " "], ["one two three"] * 5, ["a b c d e f g h i j k l m n"]])
+def test_too_little_text(tmp_path: Path, texts: list[str]) -> None:
+    with pytest.raises(InvalidInputError, match="too few to learn from .*; give more texts or lower min_count"):
+        train(tmp_path / "m.bin", texts)
+    assert not list(tmp_path.iterdir())
+
+
+def test_texts_of_a_single_word_each(tmp_path: Path) -> None:
+    """Nothing stands beside anything: the words stay without meaning, and training does not fail."""
+    report = train(tmp_path / "m.bin", [word for word in TOPICS["sea"] + TOPICS["kitchen"] for _ in range(5)])
+    assert report["vocabulary"] == 12
+    assert np.isfinite(read_fasttext(tmp_path / "m.bin").matrix).all()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"dimension": 0}, {"epochs": -1}, {"min_n": 5, "max_n": 4}, {"buckets": 0}, {"learning_rate": 0.0}, {"sample": 0.0}],
+)
+def test_options_out_of_range(option: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="training option .* must be"):
+        FastTextTraining(**option)
+    with pytest.raises(InvalidInputError, match="epochs=0 must be 1 or more with random vectors"):
+        FastTextTraining(epochs=0, initialisation="random")
+
+
+# --- the arithmetic, against plain loops ---------------------------------------------------------
+
+
+def test_sparse_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vecdb_words.sparse._BLOCK_ENTRIES", 5)
+    random = np.random.default_rng(1)
+    cells = random.choice(12 * 9, 40, replace=False)
+    values = random.standard_normal(40).astype(np.float32)
+    dense = np.zeros((12, 9), np.float32)
+    dense.flat[cells] = values
+    other = random.standard_normal((9, 3)).astype(np.float32)
+    np.testing.assert_allclose(SparseRows(cells // 9, cells % 9, values, (12, 9)) @ other, dense @ other, atol=1e-5)
+
+
+def test_pairs_of_a_block() -> None:
+    """Each token takes the neighbours within its own reach, and never those of another text."""
+    tokens = np.array([0, 1, 2, 1, 0, 3, 2, 3])
+    documents = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.int32)
+    found = _pair_counts(tokens, documents, 4, 3, np.random.default_rng(2))
+    reach = np.random.default_rng(2).integers(1, 4, len(tokens))
+    expected = np.zeros((4, 4))
+    for centre in range(8):
+        for other in range(8):
+            if other != centre and abs(other - centre) <= reach[centre] and documents[other] == documents[centre]:
+                expected[tokens[other], tokens[centre]] += 1
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_initial_vectors_multiply_to_the_mutual_information() -> None:
+    """With as many dimensions as words the factors give back the positive mutual information itself."""
+    corpus = read_corpus(topic_texts(40), 1)
+    count = len(corpus.words)
+    inputs, outputs = cooccurrence_vectors(corpus, count, 3, np.random.default_rng(0))
+    joint = np.zeros((count, count))
+    for one in range(len(corpus.tokens)):
+        for other in range(one + 1, min(one + 4, len(corpus.tokens))):
+            if corpus.documents[one] == corpus.documents[other]:
+                weight = (4 - (other - one)) / 3
+                joint[corpus.tokens[one], corpus.tokens[other]] += weight
+                joint[corpus.tokens[other], corpus.tokens[one]] += weight
+    smoothed = joint.sum(1) ** 0.875
+    smoothed /= smoothed.sum()
+    with np.errstate(divide="ignore"):
+        information = np.maximum(np.log(joint / joint.sum() / np.outer(smoothed, smoothed)), 0)
+    np.testing.assert_allclose(inputs @ outputs.T, information, atol=1e-4)
+
+
+def test_subword_sums_are_adjoint() -> None:
+    """What `spread` gives a row is what the sum over words owes it."""
+    words = ["compress", "compression", "file", "files", "décor"]
+    table = SubwordTable(words, 2, 4, 60)
+    random = np.random.default_rng(4)
+    matrix = random.standard_normal((table.height, 3)).astype(np.float32)
+    chosen = np.array([0, 1, 3, 4])
+    selection = table.select(chosen)
+    model_rows = [table.select(np.array([word]))._rows for word in chosen]
+    np.testing.assert_allclose(selection.means(matrix), [matrix[rows].mean(0) for rows in model_rows], rtol=1e-5)
+    gradients = random.standard_normal((4, 3)).astype(np.float32)
+    expected = np.zeros_like(matrix)
+    for rows, gradient in zip(model_rows, gradients, strict=True):
+        np.add.at(expected, rows, gradient)
+    rows, sums = selection.spread(gradients)
+    found = np.zeros_like(matrix)
+    found[rows] = sums
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_fitted_rows_come_near_the_vectors() -> None:
+    words = ["alpha", "beta", "gamma", "delta", "epsilon"]
+    table = SubwordTable(words, 3, 4, 1000)
+    vectors = np.random.default_rng(6).standard_normal((5, 4)).astype(np.float32)
+    rows = table.fit(vectors, np.ones(5, np.float32))
+    assert (cosines(table.select(np.arange(5)).means(rows), vectors) > 0.95).all()
