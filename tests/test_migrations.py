@@ -110,9 +110,9 @@ def test_an_upgrade_changes_the_schema_and_keeps_a_copy_from_before(tmp_path, as
     file = asset / DATABASE_FILE
     assert rows_of(file, "PRAGMA user_version") == [(2,)]
     assert rows_of(file, "SELECT version_num FROM alembic_version") == [("0002",)]
-    assert rows_of(file, "SELECT id, note FROM records") == [(r.id, f"was {r.id}") for r in RECORDS]
+    assert rows_of(file, "SELECT id, note FROM records ORDER BY key") == [(r.id, f"was {r.id}") for r in RECORDS]
     assert rows_of(copy, "PRAGMA user_version") == [(1,)]
-    assert rows_of(copy, "SELECT id FROM records") == [(r.id,) for r in RECORDS]
+    assert rows_of(copy, "SELECT id FROM records ORDER BY key") == [(r.id,) for r in RECORDS]
     assert "note" not in str(normalised(copy))
 
 

@@ -140,8 +140,12 @@ class HnswIndex:
 
     # --- changing -------------------------------------------------------------------------------
 
-    def add(self, labels: Labels, vectors: Vector) -> None:
+    def add(self, labels: Labels, vectors: Vector, *, threads: int | None = None) -> None:
         """Add vectors (n, dimension) under labels (n,) that were never in the index.
+
+        Args:
+            labels, vectors: as in the protocol.
+            threads: for this call; default: as given to the constructor.
 
         Raises:
             InvalidInputError: a label is known, also if it was removed; hnswlib would overwrite its vector.
@@ -160,7 +164,7 @@ class HnswIndex:
                 )
             self._make_room(len(labels))
             try:
-                self._graph.add_items(vectors, labels, num_threads=self._threads)
+                self._graph.add_items(vectors, labels, num_threads=threads or self._threads)
                 self._codes.append(vectors)
             except (RuntimeError, MemoryError) as error:  # some of the batch may be in the graph, half linked
                 self._broken = f"adding {len(labels)} vectors failed ({error})"
@@ -220,6 +224,28 @@ class HnswIndex:
                 return self._from_graph(queries, k, ef) if k else no_neighbours(len(queries))
             return self._allowed(queries, k, ef, as_allowed(allowed))
 
+    def search_exactly(self, queries: Vector, k: int, *, allowed: Labels | None = None) -> tuple[Labels, Distances]:
+        """Like `search`, but every (allowed) vector is compared; arguments and errors as there."""
+        queries = check_queries(queries, self._dimension)
+        k = check_k(k)
+        with self._lock.read():
+            self._check_usable()
+            labels = self._labels.live
+            if allowed is not None:
+                wanted = as_allowed(allowed)
+                labels = wanted[contains(labels, wanted)[1]]
+            return self._scan(queries, min(k, len(labels)), labels) if len(labels) else no_neighbours(len(queries))
+
+    def scans(self, allowed: int, k: int, ef: int | None = None) -> bool:
+        """Whether a search with so many allowed labels compares each of them, and does not ask the graph."""
+        return not allowed or self._scan_is_cheaper(allowed, k, self._first_fetch(allowed, k, ef or self.ef))
+
+    def _first_fetch(self, allowed: int, k: int, ef: int) -> int:
+        return max(_OVERFETCH * k * len(self._labels) // allowed, 2 * k, ef)
+
+    def _scan_is_cheaper(self, allowed: int, k: int, fetch: int) -> bool:
+        return fetch > len(self._labels) // 2 or allowed <= _SCANNED_PER_FETCHED * fetch or allowed <= 2 * k
+
     def _lower_ef(self, ef: int) -> None:
         with self._lock.write():
             if ef < self._graph_ef:
@@ -267,17 +293,16 @@ class HnswIndex:
         return labels, distances
 
     def _allowed(self, queries: Vector, k: int, ef: int, allowed: Labels) -> tuple[Labels, Distances]:
-        live = len(self._labels)
-        k = min(k, live, len(allowed))
+        k = min(k, len(self._labels), len(allowed))
         if not k:
             return no_neighbours(len(queries))
         matching: Labels | None = None
         found, distances = no_neighbours(len(queries), k)
         pending = np.arange(len(queries))  # the queries that have no answer yet
-        fetch = max(_OVERFETCH * k * live // len(allowed), 2 * k, ef)
+        fetch = self._first_fetch(len(allowed), k, ef)
         while pending.size:
             most = len(allowed) if matching is None else len(matching)
-            if fetch > live // 2 or most <= _SCANNED_PER_FETCHED * fetch or most <= 2 * k:
+            if self._scan_is_cheaper(most, k, fetch):
                 if matching is None:
                     matching = allowed[contains(self._labels.live, allowed)[1]]
                 width = min(k, len(matching))

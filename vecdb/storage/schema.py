@@ -225,7 +225,14 @@ def _upgrade(folder: Path, scripts: Path, target: str) -> Path | None:
         return None
     with beginning_with("BEGIN IMMEDIATE", connect).begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, target)
+        try:
+            command.upgrade(config, target)
+        except (sqlite3.Error, sqlalchemy.exc.DBAPIError):
+            raise
+        except Exception as error:  # whatever alembic, or a migration's own code, may raise
+            raise StorageError(
+                f"upgrading {folder} failed and nothing was changed: {type(error).__name__}: {error}; report it"
+            ) from error
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
         if broken:
             raise StorageError(

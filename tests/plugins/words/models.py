@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,8 +69,3 @@ def fasttext_bytes(
     for matrix in (inputs, np.zeros((len(words), dimension))):
         out += struct.pack("<?2q", False, *matrix.shape) + matrix.astype("<f4").tobytes()
     return out
-
-
-def without_place(message: str, path: Path) -> str:
-    """An error message without the file's name."""
-    return re.sub(re.escape(str(path)), "FILE", message)

@@ -19,7 +19,7 @@ GOOD = ["the captain of the vessel", "butter and flour", "harbour", "recipe: ove
 def vectors() -> tuple[list[str], np.ndarray]:
     """Words of two topics, each near its topic's direction."""
     random = np.random.default_rng(0)
-    words = "the of harbour sailor anchor vessel rudder captain saucepan butter recipe oven flour spoon".split()
+    words = ["the", "of", "harbour", "sailor", "anchor", "vessel", "rudder", "captain", "saucepan", "butter", "recipe", "oven", "flour", "spoon"]
     matrix = random.standard_normal((len(words), 12)).astype(np.float32) * 0.3
     matrix[2:8, 0] += 1
     matrix[8:, 1] += 1

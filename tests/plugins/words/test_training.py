@@ -31,8 +31,8 @@ from vecdb_words.subword_table import SubwordTable
 from vecdb_words.training import FastTextTrainer
 
 TOPICS = {
-    "sea": "harbour sailor anchor vessel rudder captain".split(),
-    "kitchen": "saucepan butter recipe oven flour spoon".split(),
+    "sea": ["harbour", "sailor", "anchor", "vessel", "rudder", "captain"],
+    "kitchen": ["saucepan", "butter", "recipe", "oven", "flour", "spoon"],
 }
 
 
