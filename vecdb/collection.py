@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from vecdb.builder import IndexBuilder
@@ -12,10 +13,11 @@ from vecdb.errors import InvalidInputError, NotFoundError, RecordNotFoundError, 
 from vecdb.searching import SearchRequest, explain, query_vectors, search
 from vecdb.space import DEFAULT_SPACE, Space
 from vecdb.storage.contents import check_id, encode_content, encode_metadata
-from vecdb.storage.engine import DatabaseEngine
+from vecdb.storage.engine import DatabaseEngine, Snapshot
 from vecdb.storage.failures import NewFailure, read_failures
 from vecdb.storage.filters import Filter
 from vecdb.storage.records import StoredRecord, contains, count, get_records, read_page
+from vecdb.storage.spaces import check_collection
 from vecdb.storage.vector_rows import count_vectors
 from vecdb.storage.writes import delete_records, existing_records, find_keys, update_metadata
 from vecdb.types import Failure, Hit, IngestReport, Metadata, Progress, Record, SearchPlan, SpaceInfo
@@ -52,7 +54,7 @@ class Collection:
     @property
     def spaces(self) -> Mapping[str, SpaceInfo]:
         """What is remembered of each space, by name; `default` first."""
-        with self._engine.snapshot() as snapshot:
+        with self._snapshot() as snapshot:
             counted = {name: count_vectors(snapshot, space.row.id) for name, space in self._spaces.items()}
         return {
             name: SpaceInfo(
@@ -214,7 +216,7 @@ class Collection:
 
     def failures(self) -> list[Failure]:
         """The records that `ingest(on_error="quarantine")` set aside, oldest first."""
-        with self._engine.snapshot() as snapshot:
+        with self._snapshot() as snapshot:
             return [stored.failure for stored in read_failures(snapshot, self._key)]
 
     def retry_failures(self, *, progress: Progress | None = None) -> IngestReport:
@@ -236,6 +238,7 @@ class Collection:
         check_id(id)
         text = encode_metadata(metadata)
         with self._engine.transaction() as transaction:
+            check_collection(transaction, self._key)
             existing = existing_records(transaction, self._key, [id], with_vectors=False)
             if id not in existing:
                 raise RecordNotFoundError(f"collection {self._name!r} has no record {id!r:.60}; check the id", name=id)
@@ -253,6 +256,7 @@ class Collection:
         wanted = None if ids is None else _check_ids(ids)
         narrowed = None if where is None else Filter(where)
         with self._engine.transaction() as transaction:
+            check_collection(transaction, self._key)
             keys = find_keys(transaction, self._key, wanted, narrowed)
             for start in range(0, len(keys), _DELETE_BATCH):
                 delete_records(transaction, keys[start : start + _DELETE_BATCH])
@@ -264,14 +268,14 @@ class Collection:
     def get(self, ids: Sequence[str]) -> list[Record]:
         """The records with these ids, in this order, with their vectors; missing ones are skipped."""
         wanted = _check_ids(ids)
-        with self._engine.snapshot() as snapshot:
+        with self._snapshot() as snapshot:
             found = get_records(snapshot, self._key, wanted)
         return [self._record(found[id]) for id in wanted if id in found]
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Number of records, or of those that match the filter."""
         narrowed = Filter(where) if where is not None else None
-        with self._engine.snapshot() as snapshot:
+        with self._snapshot() as snapshot:
             return count(snapshot, self._key, narrowed)
 
     def __len__(self) -> int:
@@ -282,14 +286,14 @@ class Collection:
             wanted = check_id(id)
         except InvalidInputError:
             return False
-        with self._engine.snapshot() as snapshot:
+        with self._snapshot() as snapshot:
             return contains(snapshot, self._key, wanted)
 
     def __iter__(self) -> Iterator[Record]:
         """All records in insertion order, a page at a time; writing meanwhile is allowed."""
         after = 0
         while True:
-            with self._engine.snapshot() as snapshot:
+            with self._snapshot() as snapshot:
                 page = read_page(snapshot, self._key, after)
             if not page:
                 return
@@ -345,9 +349,9 @@ class Collection:
     ) -> list[list[Hit]]:
         """`search` for several queries (contents or vectors) at once; one list of hits for each."""
         request = SearchRequest.check(self._space(space), k=k, where=where, ef=ef, exact=exact)
-        if not len(queries):
+        if not len(asked := as_list(queries, what="queries")):
             return []
-        found = search(self._key, request, query_vectors(request.space, queries))
+        found = search(self._key, request, query_vectors(request.space, asked))
         if request.space.index.wants_building():
             self._builder.notify(request.space.index)
         return found
@@ -380,6 +384,13 @@ class Collection:
         """Build the indexes anew from the rows: removes what deleted records left in them."""
         for space in self._all_spaces:
             space.index.rebuild(progress)
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Snapshot]:
+        """A moment of the database in which the collection is there."""
+        with self._engine.snapshot() as snapshot:
+            check_collection(snapshot, self._key)
+            yield snapshot
 
     @property
     def _all_spaces(self) -> list[Space]:

@@ -213,6 +213,8 @@ class Database:
         self, name: str, spaces: Mapping[str, Mapping[str, Any]] | None, **default: Any
     ) -> list[SpaceDefinition]:
         check_name(name, what="collection")
+        if not isinstance(spaces or {}, Mapping) or not all(isinstance(o, Mapping) for o in (spaces or {}).values()):
+            raise InvalidInputError(f"spaces must be a dict of name to a dict of options, not {spaces!r:.80}; see help")
         wanted = {space: dict(options) for space, options in (spaces or {}).items()}
         given = {option: value for option, value in default.items() if value is not None and (option, value) != _AUTO}
         if given or DEFAULT_SPACE not in wanted:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,7 @@ def make_drafts(
 ) -> list[Draft]:
     """Check the arguments of `add` whole, before any work."""
     count = len(contents)
-    for name, given in (("ids", ids), ("metadata", metadata)):
-        if given is not None and (isinstance(given, str | Mapping) or len(given) != count):
-            got = "one value" if isinstance(given, str | Mapping) else str(len(given))
-            raise InvalidInputError(f"there are {count} contents but {got} in {name}; give a list with one for each")
+    ids, metadata = _one_for_each("ids", ids, count), _one_for_each("metadata", metadata, count)
     brought = _brought_vectors(spaces, vectors, count)
     seen: dict[str, int] = {}
     drafts = []
@@ -79,6 +77,27 @@ def make_drafts(
     return drafts
 
 
+def _one_for_each(name: str, given: Any, count: int) -> list[Any] | None:
+    if given is None:
+        return None
+    if isinstance(given, str | bytes | Mapping | Set) or not isinstance(given, Iterable):
+        raise InvalidInputError(f"{name} must be a list with one for each content, not {given!r:.80}; give a list")
+    listed = list(given)
+    if len(listed) != count:
+        raise InvalidInputError(f"there are {count} contents but {len(listed)} in {name}; give a list with one for each")
+    return listed
+
+
+@contextmanager
+def _at(index: int) -> Iterator[None]:
+    """Names the position of the record in whatever is wrong with it."""
+    try:
+        yield
+    except InvalidInputError as error:
+        error.index = index
+        raise
+
+
 def record_draft(spaces: Sequence[Space], record: Any, index: int, *, copy: bool) -> Draft:
     """Check one `Record` of `ingest`."""
     if not isinstance(record, Record):
@@ -87,9 +106,10 @@ def record_draft(spaces: Sequence[Space], record: Any, index: int, *, copy: bool
     mine: dict[int, bytes] = {}
     if record.vectors is not None:
         by_name = record.vectors if isinstance(record.vectors, Mapping) else {DEFAULT_SPACE: record.vectors}
-        for space, vector in _bringing(spaces, by_name):
-            row = space.one_as_stored(vector, what=f"the vector of record {record.id!r:.40} for {space.what}")
-            mine[space.row.id] = to_blobs(row[None, :])[0]
+        with _at(index):
+            for space, vector in _bringing(spaces, by_name):
+                row = space.one_as_stored(vector, what=f"the vector of record {record.id!r:.40} for {space.what}")
+                mine[space.row.id] = to_blobs(row[None, :])[0]
     return _draft(spaces, record, mine, index, copy=copy)
 
 
@@ -102,7 +122,8 @@ def _draft(
     for space in spaces:
         if space.embeds and space.row.source in encoded.sources:
             item, _ = encoded.sources[space.row.source]
-            space.host().check_content(item, what=f"the content at {index}")
+            with _at(index):
+                space.host().check_content(item, what=f"the content at {index}")
             fed = True
     if not fed:
         raise InvalidInputError(_starving(spaces, encoded, index), index=index)
@@ -165,8 +186,8 @@ def _copied(content: Any, index: int) -> Any:
     )
 
 
-def as_list(contents: Any) -> list[Any]:
-    """The contents of one call as a list; a single content is refused, because it is a common slip."""
-    if isinstance(contents, str | Path | Image | Audio | Mapping | bytes):
-        raise InvalidInputError(f"contents must be a list, not one {type(contents).__name__}; put it into [ ]")
+def as_list(contents: Any, *, what: str = "contents") -> list[Any]:
+    """What was given to one call as a list; a single content is refused, because it is a common slip."""
+    if isinstance(contents, str | Path | Image | Audio | Mapping | bytes) or not isinstance(contents, Iterable):
+        raise InvalidInputError(f"{what} must be a list, not one {type(contents).__name__}; put it into [ ]")
     return list(contents)

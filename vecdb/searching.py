@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from vecdb.errors import EmbeddingError, InvalidInputError
 from vecdb.planner import nearest_labels, plan_search
 from vecdb.space import Space
-from vecdb.storage.contents import KIND_TEXT, decode_content
+from vecdb.storage.contents import KIND_TEXT, decode_content, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
 from vecdb.storage.records import allowed_labels, blob_reader, hit_rows
@@ -45,7 +44,7 @@ class SearchRequest:
                 raise InvalidInputError(f"{name} must be a positive integer, not {value!r}; 10 is usual")
         if not isinstance(exact, bool):
             raise InvalidInputError(f"exact must be True or False, not {exact!r}")
-        return cls(space, int(k), None if where is None or where == {} else Filter(where), ef, exact)
+        return cls(space, int(k), None if where is None or (isinstance(where, Mapping) and not where) else Filter(where), ef, exact)
 
 
 @dataclass(slots=True)
@@ -151,31 +150,29 @@ def _hits(
     wanted = labels[distances <= distances[:, k - 1 : k]] if labels.shape[1] > k else labels.ravel()
     if len(labels) > 1:
         wanted = np.unique(wanted)
+    rows = hit_rows(snapshot, wanted, request.where)
+    lengths = [dict(zip(*pair, strict=True)) for pair in zip(labels.tolist(), distances.tolist(), strict=True)]
+    if len(lengths) == 1:
+        return [_ranked(snapshot, metric, k, lengths[0], rows)]
     by_label: dict[int, list[Any]] = {}
-    for row in hit_rows(snapshot, wanted, request.where):
+    for row in rows:
         by_label.setdefault(row[0], []).append(row)
-    found = []
-    for mine, lengths in zip(labels.tolist(), distances.tolist(), strict=True):
-        pairs = [
-            (distance, row)
-            for label, distance in zip(mine, lengths, strict=True)
-            for row in by_label.get(label, ())
-        ]
-        pairs.sort(key=_by_distance_and_key)
-        found.append([_hit(snapshot, metric, distance, row) for distance, row in pairs[:k]])
-    return found
+    return [
+        _ranked(snapshot, metric, k, mine, [row for label in mine for row in by_label.get(label, ())])
+        for mine in lengths
+    ]
 
 
-def _by_distance_and_key(pair: tuple[float, Any]) -> tuple[float, int]:
-    return pair[0], pair[1][1]
-
-
-def _hit(snapshot: Snapshot, metric: Metric, distance: float, row: Any) -> Hit:
-    _, _, id, kind, content, metadata = row
-    return Hit(
-        id,
-        distance,
-        1.0 / (1.0 + distance) if metric == "l2" else 1.0 - distance,
-        content if kind == KIND_TEXT else decode_content(kind, content, blob_reader(snapshot)),
-        json.loads(metadata),
-    )
+def _ranked(snapshot: Snapshot, metric: Metric, k: int, distances: dict[int, float], rows: list[Any]) -> list[Hit]:
+    """The first k rows by (distance, key) as hits; `distances` by label."""
+    ranked = sorted([(distances[row[0]], *row[1:]) for row in rows])[:k]
+    return [
+        Hit(
+            id,
+            distance,
+            1.0 / (1.0 + distance) if metric == "l2" else 1.0 - distance,
+            content if kind == KIND_TEXT else decode_content(kind, content, blob_reader(snapshot)),
+            decode_metadata(metadata),
+        )
+        for distance, _, id, kind, content, metadata in ranked
+    ]

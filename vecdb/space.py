@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vecdb.embedder import EmbedderInfo, EmbedderRef, FileHashes
 from vecdb.embedding import Embedded, EmbedderHost, probes_agree
 from vecdb.errors import (
@@ -292,8 +294,8 @@ class Space:
 
     def one_as_stored(self, vector: Any, *, what: str) -> Vector:
         """Like `as_stored` for one vector (dimension,)."""
-        row: Vector = self.as_stored(as_vector(vector, self.row.dimension, what=what)[None, :], what=what)[0]
-        return row
+        row = as_vector(vector, self.row.dimension, what=what)
+        return np.asarray(normalise(row[None, :], what=what)[0]) if self.row.metric == "cosine" else row
 
     def close(self) -> None:
         """Let go of the embedder."""

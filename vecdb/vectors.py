@@ -71,8 +71,7 @@ def normalise(vectors: Vector, *, what: str = "vectors") -> Vector:
     Raises:
         InvalidInputError: a zero row, which has no direction; `index` is the row.
     """
-    squared = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
-    lengths = np.sqrt(squared)
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     if not lengths.all():
         row = int(np.flatnonzero(lengths == 0)[0])
         raise InvalidInputError(

@@ -11,6 +11,7 @@ from vecdb.errors import DuplicateIdError, EmbeddingError, InvalidInputError, It
 from vecdb.space import Space
 from vecdb.storage.engine import DatabaseEngine, Snapshot
 from vecdb.storage.failures import NewFailure, drop_failures, put_failures
+from vecdb.storage.spaces import check_collection
 from vecdb.storage.writes import (
     Existing,
     existing_records,
@@ -142,6 +143,7 @@ class Writer:
 
     def _plan(self, snapshot: Snapshot, drafts: Sequence[Draft]) -> _Plan:
         """What is to be done with each draft, given what is stored."""
+        check_collection(snapshot, self.collection_id)
         bringing = any(draft.brought for draft in drafts) and self.on_conflict == "replace"
         ids = [draft.id for draft in drafts]
         existing = existing_records(snapshot, self.collection_id, ids, with_vectors=bringing)

@@ -51,8 +51,9 @@ def make() -> None:
     (TARGET / "writer.lock").unlink()
     (TARGET / "index" / ".keep").touch()  # git keeps no empty folder
     with closing(sqlite3.connect(TARGET / "vecdb.sqlite3")) as connection:  # smaller pages: half the size in git
-        for statement in ("PRAGMA journal_mode = DELETE", "PRAGMA page_size = 4096", "VACUUM", "PRAGMA journal_mode = WAL"):
-            connection.execute(statement).fetchall()
+        for statement in ("journal_mode = DELETE", "page_size = 4096", "journal_mode = WAL"):
+            connection.execute(f"PRAGMA {statement}").fetchall()
+            connection.execute("VACUUM")
 
 
 if __name__ == "__main__":

@@ -150,9 +150,12 @@ def _holds_nul(value: Any) -> bool:
     return isinstance(value, list) and any(map(_holds_nul, value))
 
 
+_scan_json = json.JSONDecoder().scan_once
+
+
 def decode_metadata(text: str) -> Metadata:
-    """What `encode_metadata` wrote."""
-    found: Metadata = json.loads(text)
+    """What `encode_metadata` wrote: JSON without white space around it, so half of `json.loads` is not needed."""
+    found: Metadata = _scan_json(text, 0)[0]
     return found
 
 

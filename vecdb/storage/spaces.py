@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
+from vecdb.errors import CollectionNotFoundError
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.records import drop_unused_blobs
 from vecdb.storage.tables import collections, spaces
@@ -61,8 +62,18 @@ def collection_names(snapshot: Snapshot) -> list[str]:
 
 def collection_id(snapshot: Snapshot, name: str) -> int | None:
     """The key of a collection, or None."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # SQLite cannot even be asked
+        return None
     found: int | None = snapshot.execute(select(collections.c.id).where(collections.c.name == name)).scalar()
     return found
+
+
+def check_collection(snapshot: Snapshot, key: int) -> None:
+    """Raise `CollectionNotFoundError` if the collection with this key was deleted."""
+    if not snapshot.rows("SELECT 1 FROM collections WHERE id = ?", (key,)):
+        raise CollectionNotFoundError("the collection was deleted; open another one")
 
 
 def create_collection(transaction: Snapshot, name: str, rows: Sequence[Mapping[str, Any]]) -> int:

@@ -12,14 +12,14 @@ from vecdb import InvalidInputError, option
 class PoolingConfig:
     """How the words of a text become one vector; common to all word-vector embedders."""
 
-    model: Path = option(affects="location", help="the file of word vectors")  # noqa: RUF009  (a field)
+    model: Path = option(affects="location", help="the file of word vectors")
     pooling: str = option(
         "sif",
         choices=("sif", "mean"),
         help="'sif' weighs each word by a / (a + its frequency), so that common words count less",
     )
     sif_a: float = option(1e-4, help="the a of 'sif': smaller makes common words count less")
-    frequencies: Path | None = option(  # noqa: RUF009
+    frequencies: Path | None = option(
         None,
         affects="location",
         help="a text file 'word count', one word a line, for 'sif'; default: the model's own counts, or its word order",

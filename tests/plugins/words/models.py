@@ -45,7 +45,8 @@ def spearman(first: Iterable[float], second: Iterable[float]) -> float:
 
 def text_bytes(words: Sequence[str] = WORDS, vectors: np.ndarray = VECTORS, *, header: bool, end: str = "\n") -> bytes:
     lines = [f"{len(words)} {vectors.shape[1]}"] if header else []
-    lines += [" ".join([word, *(repr(float(value)) for value in row)]) for word, row in zip(words, vectors, strict=True)]
+    for word, row in zip(words, vectors, strict=True):
+        lines.append(" ".join([word, *(repr(float(value)) for value in row)]))
     return (end.join(lines) + end).encode()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.plugins.words.models import binary_bytes, text_bytes
-from tests.plugins.words.test_training import topic_texts, train
+from tests.plugins.words.test_training import TOPICS, topic_texts, train
 from vecdb.testing import EmbedderContract
 from vecdb_words import vecdb_register_embedders
 
@@ -19,7 +19,7 @@ GOOD = ["the captain of the vessel", "butter and flour", "harbour", "recipe: ove
 def vectors() -> tuple[list[str], np.ndarray]:
     """Words of two topics, each near its topic's direction."""
     random = np.random.default_rng(0)
-    words = ["the", "of", "harbour", "sailor", "anchor", "vessel", "rudder", "captain", "saucepan", "butter", "recipe", "oven", "flour", "spoon"]
+    words = ["the", "of", *TOPICS["sea"], *TOPICS["kitchen"]]
     matrix = random.standard_normal((len(words), 12)).astype(np.float32) * 0.3
     matrix[2:8, 0] += 1
     matrix[8:, 1] += 1

@@ -139,7 +139,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["word2vec", "glove", "fasttext"])
 @pytest.mark.parametrize("kind", ["text", "binary", "gzip"])
 def test_no_cut_crashes(tmp_path: Path, name: str, kind: str) -> None:
-    """Cut at any byte a file is refused; but for the last, unended line of text, which cannot be told from a whole one."""
+    """Cut at any byte a file is refused, but for the last number of a text, which is a number when cut as well."""
     whole = {"text": text_bytes(header=True), "binary": binary_bytes(), "gzip": gzip.compress(text_bytes(header=True))}
     path = tmp_path / "model"
     last_line = whole["text"].rfind(b" ") if kind == "text" else len(whole[kind])

@@ -260,13 +260,13 @@ def test_a_full_disk_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="cannot be written .*; choose another place"):
+    with pytest.raises(InvalidInputError, match=r"cannot be written .*; choose another place"):
         train(tmp_path / "absent" / "m.bin", topic_texts(), dimension=8)
 
 
 @pytest.mark.parametrize("texts", [[], ["", " "], ["one two three"] * 5, ["a b c d e f g h i j k l m n"]])
 def test_too_little_text(tmp_path: Path, texts: list[str]) -> None:
-    with pytest.raises(InvalidInputError, match="too few to learn from .*; give more texts or lower min_count"):
+    with pytest.raises(InvalidInputError, match=r"too few to learn from .*; give more texts or lower min_count"):
         train(tmp_path / "m.bin", texts)
     assert not list(tmp_path.iterdir())
 
@@ -280,10 +280,17 @@ def test_texts_of_a_single_word_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [{"dimension": 0}, {"epochs": -1}, {"min_n": 5, "max_n": 4}, {"buckets": 0}, {"learning_rate": 0.0}, {"sample": 0.0}],
+    [
+        {"dimension": 0},
+        {"epochs": -1},
+        {"min_n": 5, "max_n": 4},
+        {"buckets": 0},
+        {"learning_rate": 0.0},
+        {"sample": 0.0},
+    ],
 )
 def test_options_out_of_range(option: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInputError, match="training option .* must be"):
+    with pytest.raises(InvalidInputError, match=r"training option .* must be"):
         FastTextTraining(**option)
     with pytest.raises(InvalidInputError, match="epochs=0 must be 1 or more with random vectors"):
         FastTextTraining(epochs=0, initialisation="random")
