@@ -52,13 +52,13 @@ def fields(database):
     return database.create_collection("fields", spaces=spaces)
 
 
-def refused(kind, words, call, *arguments, index=None, **options):
+def refused(kind, words, call, *arguments, at=None, **options):
     """The call raises exactly this kind, with these words, and at this position."""
     with pytest.raises(kind, match=words) as caught:
         call(*arguments, **options)
     assert type(caught.value) is kind
-    if index is not None:
-        assert caught.value.index == index
+    if at is not None:
+        assert caught.value.index == at
     assert len(str(caught.value)) < 1500
     return caught.value
 
@@ -97,20 +97,20 @@ def test_the_dimensions_are_in_the_error(vectors):
 def test_a_vector_that_is_not_finite_as_float32_is_named(vectors, number):
     rows = np.array([GOOD, GOOD, GOOD], dtype=np.float64)
     rows[1, 2] = number
-    refused(NonFiniteVectorError, "row 1 .*NaN or infinity", vectors.add, [None] * 3, vectors=rows, index=1)
+    refused(NonFiniteVectorError, "row 1 .*NaN or infinity", vectors.add, [None] * 3, vectors=rows, at=1)
     refused(NonFiniteVectorError, "NaN or infinity", vectors.search, rows[1])
     assert vectors.count() == 0
 
 
 def test_infinities_of_both_signs_in_one_row(vectors):
     rows = [GOOD, [np.inf, -np.inf, 0, 0]]
-    refused(NonFiniteVectorError, "row 1", vectors.add, [None] * 2, vectors=rows, index=1)
+    refused(NonFiniteVectorError, "row 1", vectors.add, [None] * 2, vectors=rows, at=1)
 
 
 @pytest.mark.parametrize("zero", [0.0, -0.0])
 def test_a_zero_vector_has_no_direction(database, vectors, zero):
     rows = [GOOD, [zero] * 4]
-    refused(InvalidInputError, "all zeros", vectors.add, [None] * 2, vectors=rows, index=1)
+    refused(InvalidInputError, "all zeros", vectors.add, [None] * 2, vectors=rows, at=1)
     refused(InvalidInputError, "all zeros", vectors.search, [zero] * 4)
     assert vectors.count() == 0
     euclidean = database.create_collection("euclidean", dimension=4, metric="l2")
@@ -126,10 +126,10 @@ def test_vectors_for_spaces_that_have_none_or_make_their_own(vectors, texts, fie
 
 
 def test_neither_a_vector_nor_anything_to_embed(vectors, texts, fields):
-    refused(InvalidInputError, "brings no vector.*give vectors=", vectors.add, ["a text"], index=0)
-    refused(InvalidInputError, "nothing to embed", texts.add, ["a text", None], index=1)
-    refused(InvalidInputError, "field 'title'.*given is 'body'", fields.add, [{"body": "text"}], index=0)
-    refused(InvalidInputError, "the content itself", texts.add, [{"title": "a text"}], index=0)
+    refused(InvalidInputError, "brings no vector.*give vectors=", vectors.add, ["a text"], at=0)
+    refused(InvalidInputError, "nothing to embed", texts.add, ["a text", None], at=1)
+    refused(InvalidInputError, "field 'title'.*given is 'body'", fields.add, [{"body": "text"}], at=0)
+    refused(InvalidInputError, "the content itself", texts.add, [{"title": "a text"}], at=0)
     assert vectors.count() == texts.count() == fields.count() == 0
 
 
@@ -138,9 +138,9 @@ def test_neither_a_vector_nor_anything_to_embed(vectors, texts, fields):
 
 @pytest.mark.parametrize("id", [1, 1.5, None, b"bytes", ["a"], np.str_("numpy"), Path("a")])
 def test_an_id_that_is_no_string(texts, id):
-    refused(InvalidInputError, r"must be a string.*use str", texts.add, ["a", "b"], ids=["good", id], index=1)
-    refused(InvalidInputError, "must be a string", texts.get, ["good", id], index=1)
-    refused(InvalidInputError, "must be a string", texts.delete, [id], index=0)
+    refused(InvalidInputError, r"must be a string.*use str", texts.add, ["a", "b"], ids=["good", id], at=1)
+    refused(InvalidInputError, "must be a string", texts.get, ["good", id], at=1)
+    refused(InvalidInputError, "must be a string", texts.delete, [id], at=0)
     refused(InvalidInputError, "must be a string", texts.update_metadata, id, {})
     assert id not in texts
     assert texts.count() == 0
@@ -150,29 +150,29 @@ def test_an_id_that_is_no_string(texts, id):
     ("id", "words"), [("", "must not be empty"), ("a\0b", "NUL character at position 1"), ("x\ud800", "position 1")]
 )
 def test_an_id_that_cannot_be_kept(texts, id, words):
-    refused(InvalidInputError, words, texts.add, ["a", "b"], ids=["good", id], index=1)
-    refused(InvalidInputError, words, texts.upsert, ["b"], ids=[id], index=0)
-    refused(InvalidInputError, words, texts.get, [id], index=0)
+    refused(InvalidInputError, words, texts.add, ["a", "b"], ids=["good", id], at=1)
+    refused(InvalidInputError, words, texts.upsert, ["b"], ids=[id], at=0)
+    refused(InvalidInputError, words, texts.get, [id], at=0)
     assert id not in texts
     assert texts.count() == 0
 
 
 def test_an_id_of_more_than_4_MiB(texts):
-    error = refused(LimitError, "4,194,305 bytes.*shorten", texts.add, ["a"], ids=["x" * (4 * 2**20 + 1)], index=0)
+    error = refused(LimitError, "4,194,305 bytes.*shorten", texts.add, ["a"], ids=["x" * (4 * 2**20 + 1)], at=0)
     assert (error.limit, error.got) == (4 * 2**20, 4 * 2**20 + 1)
 
 
 def test_an_id_twice_in_one_call(texts):
-    error = refused(DuplicateIdError, "at 0 and 2", texts.add, list("abc"), ids=["x", "y", "x"], index=2)
+    error = refused(DuplicateIdError, "at 0 and 2", texts.add, list("abc"), ids=["x", "y", "x"], at=2)
     assert error.name == "x"
     for call in (texts.upsert, texts.add):
-        refused(DuplicateIdError, "stands twice", call, list("abc"), ids=["x", "y", "x"], index=2)
+        refused(DuplicateIdError, "stands twice", call, list("abc"), ids=["x", "y", "x"], at=2)
     assert texts.count() == 0
 
 
 def test_an_id_that_is_stored_already(texts):
     texts.add(["old"], ids=["x"])
-    error = refused(DuplicateIdError, "use upsert", texts.add, ["new", "newer"], ids=["y", "x"], index=1)
+    error = refused(DuplicateIdError, "use upsert", texts.add, ["new", "newer"], ids=["y", "x"], at=1)
     assert error.name == "x"
     assert [record.content for record in texts] == ["old"]
 
@@ -263,7 +263,7 @@ NOT_JSON = [
 @pytest.mark.parametrize("metadata", NOT_JSON, ids=lambda value: repr(value)[:40])
 def test_metadata_that_is_not_json(texts, metadata):
     texts.add(["old"], ids=["x"], metadata=[{"kept": True}])
-    refused(InvalidInputError, "metadata", texts.add, ["a", "b"], metadata=[{}, metadata], index=1)
+    refused(InvalidInputError, "metadata", texts.add, ["a", "b"], metadata=[{}, metadata], at=1)
     refused(InvalidInputError, "metadata", texts.update_metadata, "x", metadata)
     assert [record.metadata for record in texts] == [{"kept": True}]
 
@@ -275,12 +275,12 @@ def test_the_place_in_the_metadata_is_named(texts):
 def test_the_largest_and_deepest_metadata(texts):
     texts.add(["a"], ids=["x"], metadata=[nested(100)])
     assert texts.get(["x"])[0].metadata == nested(100)
-    refused(LimitError, "deeper than 100", texts.add, ["b"], metadata=[nested(101)], index=0)
-    refused(LimitError, "deeper than 100", texts.add, ["b"], metadata=[nested(50_000)], index=0)
-    refused(LimitError, "16,777,216", texts.add, ["b"], metadata=[{"long": "x" * 2**24}], index=0)
+    refused(LimitError, "deeper than 100", texts.add, ["b"], metadata=[nested(101)], at=0)
+    refused(LimitError, "deeper than 100", texts.add, ["b"], metadata=[nested(50_000)], at=0)
+    refused(LimitError, "16,777,216", texts.add, ["b"], metadata=[{"long": "x" * 2**24}], at=0)
     circle = {}
     circle["itself"] = circle
-    refused(LimitError, "deeper than 100", texts.add, ["b"], metadata=[circle], index=0)
+    refused(LimitError, "deeper than 100", texts.add, ["b"], metadata=[circle], at=0)
     assert texts.count() == 1
 
 
@@ -294,7 +294,7 @@ def test_nul_and_lone_surrogates_in_metadata(texts, bad, where):
         "nested key": {"a": [{"b": {bad: None}}]},
     }[where]
     words = "NUL" if bad == "\0" else "surrogate"
-    refused(InvalidInputError, words, texts.add, ["a", "b"], metadata=[{}, metadata], index=1)
+    refused(InvalidInputError, words, texts.add, ["a", "b"], metadata=[{}, metadata], at=1)
     assert texts.count() == 0
 
 
@@ -309,22 +309,22 @@ def test_what_only_looks_like_an_escaped_nul_is_kept(texts):
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t \u3000\u2003", "a\0b", "\ud800", "a\udc00b"])
 def test_text_that_cannot_be_embedded(texts, fields, text):
-    refused(InvalidInputError, "empty|NUL|surrogate", texts.add, ["good", text], index=1)
-    refused(InvalidInputError, "empty|NUL|surrogate", fields.add, [{"title": "good"}, {"title": text}], index=1)
+    refused(InvalidInputError, "empty|NUL|surrogate", texts.add, ["good", text], at=1)
+    refused(InvalidInputError, "empty|NUL|surrogate", fields.add, [{"title": "good"}, {"title": text}], at=1)
     refused(InvalidInputError, "empty|whitespace|NUL|surrogate", texts.search, text)
     assert texts.count() == fields.count() == 0
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800", 5, None])
 def test_a_field_that_cannot_be_named(fields, name):
-    refused(InvalidInputError, "field", fields.add, [{"title": "good"}, {"title": "a", name: "b"}], index=1)
+    refused(InvalidInputError, "field", fields.add, [{"title": "good"}, {"title": "a", name: "b"}], at=1)
     assert fields.count() == 0
 
 
 @pytest.mark.parametrize("content", [5, 1.5, b"bytes", object(), [1.0, 2.0], np.zeros(4), {"title": {"deeper": "a"}}])
 def test_content_of_an_unknown_kind(texts, fields, content):
-    refused(UnsupportedContentError, "vecdb.Image", texts.add, ["good", content], index=1)
-    refused(UnsupportedContentError, "vecdb.Image", fields.add, [{"title": "a"}, content], index=1)
+    refused(UnsupportedContentError, "vecdb.Image", texts.add, ["good", content], at=1)
+    refused(UnsupportedContentError, "vecdb.Image", fields.add, [{"title": "a"}, content], at=1)
     assert texts.count() == fields.count() == 0
 
 
@@ -332,16 +332,16 @@ def test_content_that_the_embedder_does_not_take(texts, database, tmp_path):
     picture = tmp_path / "a.png"
     picture.write_bytes(b"a picture")
     for content in (vecdb.Image(b"a picture"), vecdb.Audio(b"a sound"), picture):
-        refused(UnsupportedContentError, "'counting' takes text", texts.add, ["good", content], index=1)
+        refused(UnsupportedContentError, "'counting' takes text", texts.add, ["good", content], at=1)
         refused(UnsupportedContentError, "'counting' takes text", texts.search, content)
     images = database.create_collection("images", embedder="bytes")
-    refused(UnsupportedContentError, "takes sounds and images", images.add, ["a text"], index=0)
+    refused(UnsupportedContentError, "takes sounds and images", images.add, ["a text"], at=0)
     assert texts.count() == images.count() == 0
 
 
 def test_a_file_that_is_missing_or_no_file(texts, tmp_path):
     for path, copy in ((tmp_path / "missing.txt", False), (tmp_path / "missing.txt", True), (tmp_path, False)):
-        error = refused(InvalidInputError, re.escape(str(path)), texts.add, ["good", path], copy=copy, index=1)
+        error = refused(InvalidInputError, re.escape(str(path)), texts.add, ["good", path], copy=copy, at=1)
         assert "check" in str(error)
     assert texts.count() == 0
 
@@ -354,7 +354,7 @@ def test_files_whose_text_is_not_text(texts, tmp_path):
         with pytest.raises(EmbeddingError, match=path.name) as caught:
             texts.add(["good", path])
         assert [error.index for error in caught.value.errors] == [1]
-        refused(InvalidInputError, "read|empty", texts.add, ["good", path], copy=True, index=1)
+        refused(InvalidInputError, "read|empty", texts.add, ["good", path], copy=True, at=1)
     assert texts.count() == 0
 
 
@@ -379,7 +379,7 @@ def test_every_item_that_cannot_be_embedded_is_in_the_error(texts):
 
 def test_an_image_or_sound_without_bytes(database):
     images = database.create_collection("images", embedder="bytes")
-    refused(LimitError, "0 bytes", images.add, [vecdb.Image(b"")], index=0)
+    refused(LimitError, "0 bytes", images.add, [vecdb.Image(b"")], at=0)
 
 
 # --- searching ----------------------------------------------------------------------------------
@@ -436,11 +436,12 @@ def test_options_of_add_and_ingest(texts):
     refused(InvalidInputError, "'raise' or 'quarantine'", texts.ingest, [], on_error="skip")
     for size in (0, -1, 2.5, True, "10"):
         refused(InvalidInputError, "batch_size", texts.ingest, [], batch_size=size)
-    refused(InvalidInputError, "ingest takes vecdb.Record items, not str", texts.ingest, ["a text"], index=0)
+    refused(InvalidInputError, "ingest takes vecdb.Record items, not str", texts.ingest, ["a text"], at=0)
 
 
 def test_ingest_names_the_position_of_a_bad_record(vectors, fields):
-    good, record = vecdb.Record("good", None, {}, GOOD), vecdb.Record
+    record = vecdb.Record
+    good, other = record("good", None, {}, GOOD), record("other", None, {}, GOOD)
     for kind, bad in (
         (NonFiniteVectorError, record("bad", None, {}, [np.nan] * 4)),
         (DimensionMismatchError, record("bad", None, {}, GOOD[:3])),
@@ -451,8 +452,8 @@ def test_ingest_names_the_position_of_a_bad_record(vectors, fields):
         (InvalidInputError, record("bad", "", {}, GOOD)),
         (InvalidInputError, record("bad", None, {"a": {1}}, GOOD)),
     ):
-        refused(kind, "vector|space|id|text|metadata", vectors.ingest, [good, good, bad], index=2)
-    refused(InvalidInputError, "empty", fields.ingest, [record("a", {"title": "a"}), record("b", {"title": " "})], index=1)
+        refused(kind, "vector|space|id|text|metadata", vectors.ingest, [good, other, bad], at=2)
+    refused(InvalidInputError, "empty", fields.ingest, [record("a", {"title": "a"}), record("b", {"title": " "})], at=1)
     assert vectors.count() == fields.count() == 0
 
 

@@ -62,13 +62,18 @@ def nearest_labels(
 ) -> Found:
     """The k nearest labels of each query over all parts, sorted by (distance, label), each once.
 
-    A tie at the end is widened until it is whole, so that the caller can break it by insertion order.
+    More than k columns come back only where a tie at the k-th distance would be cut; then the tie is
+    whole, so that the caller can break it by insertion order.
     """
     wanted = k + 1
     while True:
         labels, distances = _search(parts, queries, wanted, allowed=allowed, ef=ef, exact=exact)
-        columns = labels.shape[1]
-        if columns <= k or columns < wanted or not (distances[:, k - 1] == distances[:, -1]).any():
+        if labels.shape[1] <= k:
+            return labels, distances
+        last, beyond = distances[:, k - 1], distances[:, k]
+        if (last[0] != beyond[0]) if len(last) == 1 else (last != beyond).all():
+            return labels[:, :k], distances[:, :k]
+        if labels.shape[1] < wanted or (last != distances[:, -1]).all():
             return labels, distances
         wanted *= 2
 

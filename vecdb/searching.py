@@ -44,7 +44,8 @@ class SearchRequest:
                 raise InvalidInputError(f"{name} must be a positive integer, not {value!r}; 10 is usual")
         if not isinstance(exact, bool):
             raise InvalidInputError(f"exact must be True or False, not {exact!r}")
-        return cls(space, int(k), None if where is None or (isinstance(where, Mapping) and not where) else Filter(where), ef, exact)
+        everything = where is None or (isinstance(where, Mapping) and not where)
+        return cls(space, int(k), None if everything else Filter(where), ef, exact)
 
 
 @dataclass(slots=True)
@@ -146,10 +147,7 @@ def _hits(
 ) -> list[list[Hit]]:
     """Labels to hits: one vector may belong to several records."""
     k, metric = request.k, request.space.row.metric
-    # What lies beyond the k-th distance was only fetched to see whether there is a tie.
-    wanted = labels[distances <= distances[:, k - 1 : k]] if labels.shape[1] > k else labels.ravel()
-    if len(labels) > 1:
-        wanted = np.unique(wanted)
+    wanted = labels.ravel() if len(labels) == 1 else np.unique(labels)
     rows = hit_rows(snapshot, wanted, request.where)
     lengths = [dict(zip(*pair, strict=True)) for pair in zip(labels.tolist(), distances.tolist(), strict=True)]
     if len(lengths) == 1:

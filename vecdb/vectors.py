@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -45,11 +46,14 @@ def as_vectors(values: Any, dimension: int, *, what: str = "vectors") -> Vector:
             expected=dimension,
             got=int(array.shape[1]),
         )
-    with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(array, dtype=np.float32)
-    # One pass without a temporary of the array's size: a sum is finite only if every number is,
-    # unless finite numbers overflow it, which the exact test then clears.
-    if not np.isfinite(rows.sum(dtype=np.float64)):
+    if array.dtype == np.float32:
+        rows = np.ascontiguousarray(array)
+    else:
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(array, dtype=np.float32)
+    # One pass without a temporary of the array's size: the sum of squares is finite only if every
+    # number is, unless finite numbers overflow it, which the exact test then clears.
+    if not math.isfinite(np.vdot(rows, rows)):
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
             row = int(np.flatnonzero(~finite)[0])
@@ -71,7 +75,10 @@ def normalise(vectors: Vector, *, what: str = "vectors") -> Vector:
     Raises:
         InvalidInputError: a zero row, which has no direction; `index` is the row.
     """
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    squared = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    if len(squared) == 1 and abs(squared[0] - 1) <= _UNIT_TOLERANCE:  # a query, mostly: the quick way out
+        return vectors
+    lengths = np.sqrt(squared)
     if not lengths.all():
         row = int(np.flatnonzero(lengths == 0)[0])
         raise InvalidInputError(

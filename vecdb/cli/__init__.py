@@ -1,0 +1,1 @@
+"""The command line. `main` is the entry point; each command is a module that is imported when it is used."""
