@@ -84,7 +84,9 @@ def _one_for_each(name: str, given: Any, count: int) -> list[Any] | None:
         raise InvalidInputError(f"{name} must be a list with one for each content, not {given!r:.80}; give a list")
     listed = list(given)
     if len(listed) != count:
-        raise InvalidInputError(f"there are {count} contents but {len(listed)} in {name}; give a list with one for each")
+        raise InvalidInputError(
+            f"there are {count} contents but {len(listed)} in {name}; give a list with one for each"
+        )
     return listed
 
 

@@ -82,7 +82,7 @@ def test_one_node_for_each_distinct_vector_keeps_the_recall_that_identical_rows_
 
     bare = hnswlib.Index("ip", 32)
     bare.init_index(len(rows), M=16, ef_construction=200)
-    bare.set_ef(80)
+    bare.set_ef(100)
     bare.add_items(rows, [number.get(row.tobytes(), 10_000 + i) for i, row in enumerate(rows)], num_threads=1)
     collapsed = recall(bare.knn_query(queries, 10, num_threads=1)[0].astype(np.int64), truth)
 

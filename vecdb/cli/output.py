@@ -220,7 +220,7 @@ def _plain_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain_json(item) for item in value]
     if isinstance(value, np.ndarray):
-        return [float(str(number)) for number in value.tolist()] if value.ndim == 1 else value.tolist()
+        return [float(str(number)) for number in value]  # the shortest digits that give the same float32
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Path):

@@ -27,7 +27,7 @@ from vecdb.vectors import as_vectors
 
 DEFAULT_M = 16
 DEFAULT_EF_CONSTRUCTION = 200
-DEFAULT_EF = 80
+DEFAULT_EF = 100
 _M_RANGE = (2, 128)
 _EF_CONSTRUCTION_RANGE = (2, 10_000)
 _GROWTH = 1.5

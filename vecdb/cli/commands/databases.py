@@ -1,0 +1,105 @@
+"""`init`, `check`, `reindex`, `backup`, `upgrade`: a database as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import vecdb
+from vecdb.cli.options import ExampleCommand, collection_option, database_option, format_option
+from vecdb.cli.output import Column, note, write_rows
+from vecdb.cli.progress import ProgressBar
+from vecdb.cli.session import Session, pass_session
+
+
+@click.command(cls=ExampleCommand, example="vecdb init notes.vecdb")
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@database_option
+@pass_session
+def init(session: Session, path: Path | None) -> None:
+    """Make an empty database.
+
+    A database is a folder; by custom its name ends in .vecdb, and then the other commands find it by
+    themselves when they run beside it.
+    """
+    folder = path or session.path
+    if folder is None:
+        raise click.UsageError("Name the folder to make: vecdb init notes.vecdb")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise vecdb.AlreadyExistsError(f"{folder} exists already; choose another path, or just use it", name=str(folder))
+    vecdb.open(folder, plugins=session.plugins).close()
+    note(f"Made {folder}. Next: vecdb --db {folder} index FOLDER")
+
+
+@click.command(cls=ExampleCommand, example="vecdb check")
+@click.option("--fix", is_flag=True, help="Mend what has one right answer; damaged vectors are embedded again.")
+@database_option
+@format_option
+@pass_session
+def check(session: Session, fix: bool) -> None:
+    """Look for damage, and mend it.
+
+    Compares records, vectors and search indexes with one another. Ends with 1 if something is wrong
+    and was not mended.
+    """
+    with session.open(write=fix) as database:
+        report = database.check(fix=fix)
+    rows = [
+        {"where": problem.where, "what": problem.what, "fixed": problem.fixed, "advice": problem.advice}
+        for problem in report
+    ]
+    if rows or session.format != "table":
+        columns = [Column("where", shrink=True), Column("what", shrink=True), Column("fixed"), Column("advice", shrink=True)]
+        write_rows(session.format, columns, rows)
+    state = "All is well" if not rows else "Everything was mended" if report else "There are problems"
+    note(f"{state}: {report.collections:,} collections, {report.records:,} records, {report.vectors:,} vectors.")
+    if not report:
+        raise click.exceptions.Exit(1)
+
+
+@click.command(cls=ExampleCommand, example="vecdb reindex")
+@collection_option
+@database_option
+@pass_session
+def reindex(session: Session, collection: str | None) -> None:
+    """Build the search indexes anew.
+
+    Never needed for right answers. It frees what deleted records left in the indexes. Without
+    --collection, those of all collections.
+    """
+    with session.open(write=True) as database:
+        for name in [collection] if collection is not None else database.collections():
+            with ProgressBar(f"Indexing {name}", "vectors") as progress:
+                database.collection(name).reindex(progress=progress)
+            note(f"Built the index of {name!r} anew.")
+
+
+@click.command(cls=ExampleCommand, example="vecdb backup notes-backup.vecdb")
+@click.argument("path", type=click.Path(path_type=Path))
+@database_option
+@pass_session
+def backup(session: Session, path: Path) -> None:
+    """Copy the database to the new folder PATH.
+
+    The copy is of one moment and complete, also while other programs read and write.
+    """
+    with session.open() as database, ProgressBar("Copying", "pages") as progress:
+        database.backup(path, progress=progress)
+    note(f"Copied to {path}.")
+
+
+@click.command(cls=ExampleCommand, example="vecdb upgrade notes.vecdb")
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@database_option
+@pass_session
+def upgrade(session: Session, path: Path | None) -> None:
+    """Bring an older database to this version.
+
+    A database made by an older vecdb says when it needs this. Its file is copied first.
+    """
+    from vecdb.database import upgrade as upgrade_database  # noqa: PLC0415  (imports SQLAlchemy)
+
+    folder = path or session.folder()
+    copy = upgrade_database(folder)
+    note(f"{folder} is up to date." if copy is None else f"Upgraded {folder}. What it was before is in {copy}.")

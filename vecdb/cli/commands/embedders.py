@@ -1,0 +1,127 @@
+"""`vecdb embedders`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from vecdb.cli.options import (
+    ExampleCommand,
+    ExampleGroup,
+    complete_embedders,
+    format_option,
+    key_value_option,
+    typed_options,
+)
+from vecdb.cli.output import Column, note, write_fields, write_rows
+from vecdb.cli.session import Session, pass_session
+from vecdb.embedder import EmbedderRef
+from vecdb.options import affects, fields_of, is_required
+
+
+@click.group(cls=ExampleGroup)
+def embedders() -> None:
+    """List, show and check embedders."""
+
+
+@embedders.command("list", cls=ExampleCommand, example="vecdb embedders list")
+@format_option
+@pass_session
+def list_embedders(session: Session) -> None:
+    """List the installed embedders. Nothing is loaded and nothing downloaded for it."""
+    owners = {name: status for status in session.plugins.listing() for name in status.embedders}
+    rows = [
+        {
+            "embedder": info.name,
+            "takes": sorted(info.modalities),
+            "plugin": owners[info.name].name,
+            "trainable": info.trainer is not None,
+            "missing": info.missing(),
+            "summary": info.summary,
+        }
+        for info in session.plugins.embedders()
+    ]
+    columns = [Column("embedder"), Column("takes"), Column("plugin"), Column("trainable")]
+    if session.format != "table" or any(row["missing"] for row in rows):
+        columns.append(Column("missing"))
+    write_rows(session.format, [*columns, Column("summary", shrink=True, least=20)], rows)
+
+
+@embedders.command(cls=ExampleCommand, example="vecdb embedders show fasttext")
+@click.argument("name", shell_complete=complete_embedders)
+@format_option
+@pass_session
+def show(session: Session, name: str) -> None:
+    """Show what the embedder NAME takes and needs, and its options."""
+    info = session.plugins.embedder(name)
+    fields: dict[str, Any] = {
+        "embedder": info.name,
+        "summary": info.summary,
+        "takes": sorted(info.modalities),
+        "metrics": list(info.metrics),
+        "needs": list(info.requires),
+        "missing": info.missing(),
+        "trainable": info.trainer is not None,
+    }
+    options = option_rows(info.config)
+    if session.format != "table":
+        write_fields(session.format, {**fields, "options": options})
+        return
+    write_fields("table", {key: value for key, value in fields.items() if value != []})
+    if options:
+        click.echo()
+        columns = [Column("option"), Column("default"), Column("affects"), Column("help", shrink=True, least=20)]
+        write_rows("table", columns, options)
+
+
+def option_rows(config: type) -> list[dict[str, Any]]:
+    """What each option of a config class is."""
+    rows = []
+    for field in fields_of(config):
+        made = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+        rows.append(
+            {
+                "option": field.name,
+                "default": "(required)" if is_required(field) else "none" if made is None else _plain(made),
+                "affects": affects(field),
+                "help": field.metadata.get("help", ""),
+                "choices": list(field.metadata.get("choices", ())),
+            }
+        )
+    return rows
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+@embedders.command(cls=ExampleCommand, example="vecdb embedders check spectrogram --option n_mels=20")
+@click.argument("name", metavar="NAME[:MODEL]", shell_complete=complete_embedders)
+@key_value_option("--option", "An option of the embedder. Repeatable.")
+@format_option
+@pass_session
+def check(session: Session, name: str, option: dict[str, str]) -> None:
+    """Check that an embedder keeps the contract.
+
+    For authors of plugins, and after an update of a library: shapes, order, batches, threads, silence,
+    working offline, and more. Ends with 1 if a check fails.
+    """
+    from vecdb.testing import run_contract  # noqa: PLC0415  (not needed by other commands)
+
+    reference = EmbedderRef.parse(name, option)
+    info = session.plugins.embedder(reference.name)
+    results = run_contract(info, typed_options(info, reference.options))
+    state = {True: "passed", False: "FAILED", None: "skipped"}
+    rows = [{"check": found.name, "result": state[found.passed], "message": found.message} for found in results]
+    write_rows(session.format, [Column("check"), Column("result"), Column("message", shrink=True, least=20)], rows)
+    failed = [found for found in results if found.passed is False]
+    if session.format == "table":
+        for found in failed:
+            note(f"{found.name}: {found.message}")
+    note(f"{len(results) - len(failed)} of {len(results)} checks passed or were skipped, {len(failed)} failed.")
+    if failed:
+        raise click.exceptions.Exit(1)
