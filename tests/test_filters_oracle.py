@@ -63,7 +63,7 @@ def notes(tmp_path_factory):
         yield database.create_collection("notes", dimension=2, metric="l2", index="exact")
 
 
-@settings(max_examples=max(400, settings().max_examples))
+@settings(max_examples=max(500, settings().max_examples))
 @given(stored=st.lists(METADATA, min_size=1, max_size=6), filters=st.lists(FILTERS, min_size=1, max_size=8))
 @example(stored=[{"a": {"b": 1}}, {"a.b": 1}, {"a.b": 2, "a": {"b": 1}}], filters=[{"a.b": 1}, {"a.b": {"$ne": 1}}])
 @example(stored=[{"n": 2**53 + 1}, {"n": 2.0**53}], filters=[{"n": 2**53 + 1}, {"n": {"$gt": 2.0**53}}, {"n": 2**53}])

@@ -166,15 +166,28 @@ class EmbedderInfo:
             raise PluginLoadError(f"embedder {self.name!r}: {self.factory} is not a vecdb.Embedder; subclass it")
         return made
 
-    def create_trainer(self, config: Any) -> Trainer:
-        """The trainer for this embedder. Raises `InvalidInputError` if it has none."""
+    def trainer_class(self) -> type[Trainer]:
+        """The trainer for this embedder; its `config` says which options training has.
+
+        Raises:
+            InvalidInputError: the embedder cannot be trained.
+            PluginLoadError: the trainer cannot be imported, or is not a `Trainer`.
+        """
         if self.trainer is None:
             raise InvalidInputError(f"embedder {self.name!r} cannot be trained; see `vecdb embedders list`")
         self.check_available()
-        made = import_object(self.trainer, owner=f"embedder {self.name!r}")(config)
-        if not isinstance(made, Trainer):
+        found = import_object(self.trainer, owner=f"embedder {self.name!r}")
+        if not (isinstance(found, type) and issubclass(found, Trainer)):
             raise PluginLoadError(f"embedder {self.name!r}: {self.trainer} is not a vecdb.Trainer; subclass it")
-        return made
+        return found
+
+    def create_trainer(self, options: Any = None, *, from_text: bool = False) -> Trainer:
+        """A trainer with these options: a mapping, or an instance of its config class; errors as above."""
+        trainer = self.trainer_class()
+        if isinstance(options, trainer.config):
+            return trainer(options)
+        owner = f"training {self.name!r}"
+        return trainer(build_config(trainer.config, options or {}, owner=owner, from_text=from_text))
 
 
 class Trainer(abc.ABC):

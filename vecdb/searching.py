@@ -91,7 +91,7 @@ def query_vectors(space: Space, queries: Sequence[Any]) -> Vector:
         result = space.embed(list(contents.values()), "query")
         if result.errors:
             first = result.errors[0]
-            raise EmbeddingError(f"the query cannot be embedded: {first}; ask in other words", errors=result.errors)
+            raise EmbeddingError(f"the query cannot be embedded: {first}", errors=result.errors)
         found[list(contents)] = result.vectors
     return found
 

@@ -15,8 +15,8 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from vecdb.cli.options import ExampleGroup, database_option
-from vecdb.cli.session import DATABASE_VARIABLE, Session
+from vecdb.cli.options import group_database_option
+from vecdb.cli.session import Session
 from vecdb.errors import PluginLoadError, VecdbError, VecdbWarning
 from vecdb.version import __version__
 
@@ -55,7 +55,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 _PLACES = {name: place for section in COMMANDS.values() for name, (place, _) in section.items()}
 
 
-class VecdbGroup(ExampleGroup):
+class VecdbGroup(click.Group):
     """The group of all commands: imports a command on use, asks plugins for theirs, ends errors in one line."""
 
     _asked_plugins = False
@@ -178,19 +178,13 @@ def _show_warnings_in_one_line() -> None:
         "max_content_width": 100,
     },
 )
-@database_option
+@group_database_option
 @click.version_option(__version__, "--version", "-V", prog_name="vecdb")
 def cli() -> None:
     """A vector search database in a folder: records go in, are embedded, indexed and found by meaning.
 
     Start with `vecdb demo`, or with `vecdb --db notes.vecdb index FOLDER` and `vecdb search "words"`.
     """
-
-
-# The variable goes with the group only: a command's own --db, not given, must not override the group's.
-for _parameter in cli.params:
-    if _parameter.name == "db":
-        _parameter.envvar = DATABASE_VARIABLE
 
 
 def main() -> NoReturn:

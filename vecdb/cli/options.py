@@ -38,12 +38,6 @@ class ExampleCommand(click.Command):
             formatter.write(f"  {line}\n")
 
 
-class ExampleGroup(click.Group):
-    """A group whose commands have examples."""
-
-    command_class = ExampleCommand
-
-
 def _set_path(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
     if value is not None:
         ctx.ensure_object(Session).path = value
@@ -54,16 +48,22 @@ def _set_format(ctx: click.Context, _parameter: click.Parameter, value: str | No
         ctx.ensure_object(Session).format = value
 
 
-def database_option(function: F) -> F:
-    """--db, for the group and for each command alike, so that it may stand before or behind the command."""
+def _database_option(variable: str | None) -> Callable[[F], F]:
     return click.option(
         "--db",
         type=click.Path(path_type=Path),
+        envvar=variable,
         expose_value=False,
         callback=_set_path,
         metavar="PATH",
         help=f"The database's folder. Default: ${DATABASE_VARIABLE}, or the only *.vecdb folder here.",
-    )(function)
+    )
+
+
+# --db may stand before or behind the command. Only the group looks at the variable: a command's own
+# --db that is not given must not replace what the group was given.
+group_database_option = _database_option(DATABASE_VARIABLE)
+database_option = _database_option(None)
 
 
 def format_option(function: F) -> F:

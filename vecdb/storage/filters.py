@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from vecdb.errors import FilterError
@@ -30,78 +32,108 @@ class Filter:
             `place` is the path to the fault.
     """
 
-    __slots__ = ("_conditions", "_size", "parameters", "sql")
+    __slots__ = ("_conditions", "_deepest", "_size", "parameters", "sql")
 
     def __init__(self, where: Any) -> None:
         self._conditions = 0
+        self._deepest = 0
         self._size = 0
         self.parameters: list[Any] = []
         self.sql = self._group(where, "where", 1)
 
-    # --- logic ---
+    # --- logic: a negation goes inwards to the conditions, which makes no brackets ---
 
-    def _group(self, where: Any, place: str, depth: int) -> str:
+    def _group(self, where: Any, place: str, depth: int, *, negate: bool = False) -> str:
         if not isinstance(where, Mapping):
-            raise FilterError(f"{place} must be a dict such as {{'year': 2020}}, not {where!r:.80}", place=place)
+            raise FilterError(f"{place} must be a dict such as {{'year': 2020}}, not {_shown(where)}", place=place)
         if depth > MAX_DEPTH:
             raise FilterError(f"{place[:200]}… is nested deeper than {MAX_DEPTH}; flatten it", place=place)
-        parts = [self._entry(key, value, place, depth) for key, value in where.items()]
-        return _joined(parts, "AND", "1")
+        self._deepest = max(self._deepest, depth)
+        visits = [partial(self._entry, key, value, place, depth, negate=negate) for key, value in where.items()]
+        return self._together("AND", visits, negate=negate)
 
-    def _entry(self, key: Any, value: Any, place: str, depth: int) -> str:
+    def _together(self, word: str, visits: Iterable[Callable[[], str]], *, negate: bool) -> str:
+        """Some conditions as one, the most deeply nested first.
+
+        SQLite's parser has room for 100 open things: a bracket is one, a condition before it two more.
+        """
+        parts: list[tuple[int, str, list[Any]]] = []
+        deepest = self._deepest
+        for visit in visits:
+            self._deepest, start = 0, len(self.parameters)
+            sql = visit()
+            parts.append((self._deepest, sql, self.parameters[start:]))
+            del self.parameters[start:]
+        self._deepest = max([deepest, *(depth for depth, _, _ in parts)])
+        parts.sort(key=lambda part: -part[0])
+        for _, _, parameters in parts:
+            self.parameters += parameters
+        nothing = "1" if word == "AND" else "0"
+        if negate:
+            word, nothing = ("OR", "0") if word == "AND" else ("AND", "1")
+        return _joined([sql for _, sql, _ in parts], word, nothing)
+
+    def _entry(self, key: Any, value: Any, place: str, depth: int, *, negate: bool) -> str:
         if type(key) is not str:
             raise FilterError(f"{place}: the key {key!r} must be a string", place=place)
         here = f"{place}[{key!r:.60}]"
         if key == "$not":
-            return f"(NOT {self._group(value, here, depth + 1)})"
+            return self._group(value, here, depth + 1, negate=not negate)
         if key in ("$and", "$or"):
             if not isinstance(value, list | tuple) or not value:
-                raise FilterError(f"{here} must be a non-empty list of filters, not {value!r:.80}", place=here)
-            parts = [self._group(item, f"{here}[{n}]", depth + 1) for n, item in enumerate(value)]
-            return _joined(parts, key[1:].upper(), "1")
+                raise FilterError(f"{here} must be a non-empty list of filters, not {_shown(value)}", place=here)
+            visits = [
+                partial(self._group, item, f"{here}[{n}]", depth + 1, negate=negate) for n, item in enumerate(value)
+            ]
+            return self._together(key[1:].upper(), visits, negate=negate)
         if key.startswith("$"):
             raise FilterError(f"{here}: unknown operator; here go a field, or {', '.join(_LOGIC)}", place=here)
-        return self._field(key, value, here, depth)
+        return self._field(key, value, here, depth, negate=negate)
 
-    def _field(self, field: str, condition: Any, place: str, depth: int) -> str:
+    def _field(self, field: str, condition: Any, place: str, depth: int, *, negate: bool) -> str:
         if not isinstance(condition, Mapping):
-            return self._operator(field, "$eq", condition, place, depth)
+            return self._operator(field, "$eq", condition, place, depth, negate=negate)
         if not condition:
             raise FilterError(f"{place} holds no operator; give one of {', '.join(_OPERATORS)}", place=place)
-        parts = []
-        for name, value in condition.items():
+        for name in condition:
             if name not in _OPERATORS:
                 advice = f"write the nested key as {field + '.' + str(name)!r}" if not str(name).startswith("$") else ""
                 known = f"operators are {', '.join(_OPERATORS)}"
                 raise FilterError(f"{place}: unknown operator {name!r}; {advice or known}", place=place)
-            parts.append(self._operator(field, name, value, f"{place}[{name!r}]", depth + 1))
-        return _joined(parts, "AND", "1")
+        visits = [
+            partial(self._operator, field, name, value, f"{place}[{name!r}]", depth + 1, negate=negate)
+            for name, value in condition.items()
+        ]
+        return self._together("AND", visits, negate=negate)
 
     # --- one condition ---
 
-    def _operator(self, field: str, name: str, value: Any, place: str, depth: int) -> str:
+    def _operator(self, field: str, name: str, value: Any, place: str, depth: int, *, negate: bool) -> str:
         self._conditions += 1
         if self._conditions > MAX_CONDITIONS:
             raise FilterError(f"more than {MAX_CONDITIONS} conditions; use $in for lists of values", place=place)
         if name == "$not":
             if not isinstance(value, Mapping):
-                raise FilterError(f"{place} must hold operators such as {{'$gt': 3}}, not {value!r:.80}", place=place)
+                raise FilterError(f"{place} must hold operators such as {{'$gt': 3}}, not {_shown(value)}", place=place)
             if depth > MAX_DEPTH:
                 raise FilterError(f"{place[:200]}… is nested deeper than {MAX_DEPTH}; flatten it", place=place)
-            return f"(NOT {self._field(field, value, place, depth)})"
-        if name == "$exists":
-            if type(value) is not bool:
-                raise FilterError(f"{place} must be True or False, not {value!r:.80}", place=place)
-            return self._found(field, lambda _: "1", negate=not value, place=place)
-        if name in ("$in", "$nin"):
-            return self._found(field, lambda v: self._member(v, value, place), negate=name == "$nin", place=place)
-        if name == "$contains":
-            return self._found(field, lambda v: self._contains(v, value, place), negate=False, place=place)
-        if name in _COMPARISONS:
-            return self._found(
-                field, lambda v: self._compared(v, _COMPARISONS[name], value, place), negate=False, place=place
-            )
-        return self._found(field, lambda v: self._equals(v, value, place), negate=name == "$ne", place=place)
+            return self._field(field, value, place, depth, negate=not negate)
+        if name == "$exists" and type(value) is not bool:
+            raise FilterError(f"{place} must be True or False, not {_shown(value)}", place=place)
+
+        def holds(alias: str) -> str:
+            if name == "$exists":
+                return "1"
+            if name in ("$in", "$nin"):
+                return self._member(alias, value, place)
+            if name == "$contains":
+                return self._contains(alias, value, place)
+            if name in _COMPARISONS:
+                return self._compared(alias, _COMPARISONS[name], value, place)
+            return self._equals(alias, value, place)
+
+        opposite = name in ("$ne", "$nin") or (name == "$exists" and not value)
+        return self._found(field, holds, negate=opposite != negate, place=place)
 
     def _found(self, field: str, condition: Any, *, negate: bool, place: str) -> str:
         """EXISTS a value of the field that meets `condition(alias)`; nested keys are tried after a literal one."""
@@ -161,11 +193,11 @@ class Filter:
             return f"({alias}.type = 'text' AND {alias}.value {sign} {self._bind(value, place)})"
         if kind == "number":
             return f"({alias}.type IN ('integer', 'real') AND {alias}.value {sign} {self._number(value, place)})"
-        raise FilterError(f"{place} compares with a number or a string, not {value!r}", place=place)
+        raise FilterError(f"{place} compares with a number or a string, not {_shown(value)}", place=place)
 
     def _member(self, alias: str, values: Any, place: str) -> str:
         if not isinstance(values, list | tuple | set | frozenset):
-            raise FilterError(f"{place} must be a list of values, not {values!r:.80}", place=place)
+            raise FilterError(f"{place} must be a list of values, not {_shown(values)}", place=place)
         groups: dict[str, list[Any]] = {"text": [], "number": []}
         parts = []
         for value in values:
@@ -202,7 +234,11 @@ def _kind(value: Any, place: str) -> str:
         return "number"
     if kind is float and math.isfinite(value):
         return "number"
-    raise FilterError(f"{place}: {value!r:.80} must be a string, a finite 64-bit number, a bool or None", place=place)
+    raise FilterError(f"{place}: {_shown(value)} must be a string, a finite 64-bit number, a bool or None", place=place)
+
+
+def _shown(value: Any) -> str:
+    return reprlib.repr(value)[:80]  # the usual one fails on what is nested too deep
 
 
 def _joined(parts: list[str], word: str, nothing: str) -> str:

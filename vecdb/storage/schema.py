@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import uuid
 from contextlib import closing
@@ -49,7 +50,7 @@ def open_engine(folder: Path, *, read_only: bool, durability: Durability, timeou
     """
     if folder.exists() and not folder.is_dir():
         raise InvalidInputError(f"{folder} is a file, but a vecdb database is a folder; give another path")
-    if not _has_content(folder / DATABASE_FILE):
+    if not _has_tables(folder / DATABASE_FILE):
         if read_only:
             raise NotFoundError(f"there is no vecdb database at {folder}; check the path", name=str(folder))
         _make(folder, durability, timeout)
@@ -67,6 +68,21 @@ def _has_content(file: Path) -> bool:
         return file.stat().st_size > 0
     except OSError:
         return False
+
+
+def _has_tables(file: Path) -> bool:
+    """False also for what a process leaves that is killed while it makes a database: a first page without tables."""
+    try:
+        size = file.stat().st_size
+    except OSError:
+        return False
+    if size > _PAGE_SIZE:
+        return True
+    if not size:
+        return False
+    with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as probe:
+        return bool(probe.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    return True  # not readable as a database: what it is instead is said when it is opened
 
 
 # --- a new database -----------------------------------------------------------------------------

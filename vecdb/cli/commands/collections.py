@@ -8,7 +8,6 @@ import click
 
 from vecdb.cli.options import (
     ExampleCommand,
-    ExampleGroup,
     complete_collections,
     complete_embedders,
     database_option,
@@ -22,7 +21,7 @@ from vecdb.cli.session import Session, pass_session
 from vecdb.types import INDEX_KINDS, METRICS
 
 
-@click.group(cls=ExampleGroup)
+@click.group()
 def collections() -> None:
     """List, make, show and delete collections."""
 

@@ -9,7 +9,6 @@ import click
 
 from vecdb.cli.options import (
     ExampleCommand,
-    ExampleGroup,
     complete_embedders,
     format_option,
     key_value_option,
@@ -21,7 +20,7 @@ from vecdb.embedder import EmbedderRef
 from vecdb.options import affects, fields_of, is_required
 
 
-@click.group(cls=ExampleGroup)
+@click.group()
 def embedders() -> None:
     """List, show and check embedders."""
 

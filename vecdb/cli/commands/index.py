@@ -1,0 +1,226 @@
+"""`vecdb index`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+import vecdb
+from vecdb.cli.files import FoundFile, Skipped, find_files
+from vecdb.cli.indexing import FileReport, file_records, index_files, known_files
+from vecdb.cli.options import (
+    ExampleCommand,
+    complete_embedders,
+    database_option,
+    format_option,
+    key_value_option,
+    typed_reference,
+)
+from vecdb.cli.output import note, write_fields
+from vecdb.cli.progress import ProgressBar, format_rate, format_seconds
+from vecdb.cli.session import Session, pass_session
+from vecdb.cli.training import train_model, unused_model_path
+from vecdb.collection import Collection
+from vecdb.database import Database
+from vecdb.embedder import EmbedderRef
+from vecdb.types import Modality
+
+_TRAINED = "fasttext"
+_FEW_CHARACTERS = 200_000
+_NAMES: dict[Modality, str] = {"text": "texts", "audio": "sounds", "image": "images"}
+
+
+@click.command(
+    cls=ExampleCommand,
+    example="vecdb index docs\nvecdb index docs sounds --collection handbook --audio-embedder spectrogram",
+)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
+@click.option(
+    "--collection",
+    "-c",
+    metavar="NAME",
+    default="files",
+    show_default=True,
+    help="For texts; sounds go to NAME-audio and images to NAME-image.",
+)
+@click.option(
+    "--embedder",
+    "-e",
+    metavar="NAME[:MODEL]",
+    shell_complete=complete_embedders,
+    help="For texts. Default: a fastText model is trained on these texts.",
+)
+@click.option(
+    "--audio-embedder",
+    metavar="NAME[:MODEL]",
+    shell_complete=complete_embedders,
+    help="For sounds. Default: mfcc.",
+)
+@click.option(
+    "--image-embedder",
+    metavar="NAME[:MODEL]",
+    shell_complete=complete_embedders,
+    help="For images; without it they are left out.",
+)
+@key_value_option("--option", "An option of the embedder for texts. Repeatable.")
+@database_option
+@format_option
+@pass_session
+def index(
+    session: Session,
+    paths: tuple[Path, ...],
+    collection: str,
+    embedder: str | None,
+    audio_embedder: str | None,
+    image_embedder: str | None,
+    option: dict[str, str],
+) -> None:
+    """Put files and folders in; run it again, and only what changed is embedded and what is gone removed.
+
+    Texts (Markdown, source code, anything in UTF-8) are cut into passages of about 1,000 characters, by
+    headings, paragraphs and sentences. Sounds and images go in whole. Hidden files, binary files and
+    databases are left out.
+
+    Metadata to filter by: path, kind, size, modified; of texts also heading, line, passage, passages.
+    """
+    if option and not embedder:
+        raise click.UsageError("--option goes with --embedder.")
+    with session.open(write=True, create=True) as database:
+        indexer = _Indexer(session, database, paths, collection)
+        embedders = {"text": (embedder, option), "audio": (audio_embedder, {}), "image": (image_embedder, {})}
+        for kind, (name, options) in embedders.items():
+            indexer.run(kind, name, options)  # type: ignore[arg-type]
+    write_fields(session.format, indexer.summary())
+    for line in indexer.skipped.lines():
+        note(line)
+
+
+class _Indexer:
+    """One run of `vecdb index`: a collection for each kind of file."""
+
+    def __init__(self, session: Session, database: Database, paths: Sequence[Path], name: str) -> None:
+        self._session = session
+        self._database = database
+        self._paths = paths
+        self._name = name
+        self._base = database.path.parent
+        self.files, self.skipped = find_files(paths, self._base)
+        self._reports: dict[str, FileReport] = {}
+        self._failed = 0
+        self._check_paths()
+
+    def _collection_name(self, kind: Modality) -> str:
+        return self._name if kind == "text" else f"{self._name}-{kind}"
+
+    def _check_paths(self) -> None:
+        """A path that does not exist is a mistake, unless files below it were indexed before."""
+        missing = [path for path in self._paths if not path.exists()]
+        if not missing:
+            return
+        kinds: tuple[Modality, ...] = ("text", "audio", "image")
+        names = {self._collection_name(kind) for kind in kinds} & set(self._database.collections())
+        known = [self._base / file for name in names for file in known_files(self._database.collection(name))]
+        for path in missing:
+            absolute = path.absolute()
+            if not any(absolute == file or absolute in file.parents for file in known):
+                raise click.UsageError(f"There is no file or folder {str(path)!r}.")
+
+    def run(self, kind: Modality, embedder: str | None, options: dict[str, str]) -> None:
+        """Bring the collection of this kind up to date."""
+        files = [file for file in self.files if file.kind == kind]
+        collection = self._collection(kind, files, embedder, options)
+        if collection is None:
+            return
+        with ProgressBar(f"Embedding {_NAMES[kind]}", "kB") as progress:
+            report = index_files(
+                collection, files, self._paths, self._base, self.skipped, progress=progress
+            )
+        with ProgressBar(f"Indexing {_NAMES[kind]}", "vectors") as progress:
+            collection.optimize(progress=progress)
+        self._reports[collection.name] = report
+        self._failed += report.report.failed
+        if report.report.failed:
+            note(f"{report.report.failed:,} {_NAMES[kind]} could not be embedded; see `vecdb failures list`.")
+
+    def _collection(
+        self, kind: Modality, files: Sequence[FoundFile], embedder: str | None, options: dict[str, str]
+    ) -> Collection | None:
+        """The collection for this kind, made if there are files for it; None where there is nothing to do."""
+        name = self._collection_name(kind)
+        exists = name in self._database.collections()
+        if exists and embedder is None:
+            return self._database.collection(name)
+        if not exists and not files:
+            return None
+        reference = typed_reference(self._session, embedder, options) if embedder else self._default(kind, files)
+        return None if reference is None else self._database.get_or_create_collection(name, embedder=reference)
+
+    def _default(self, kind: Modality, files: Sequence[FoundFile]) -> EmbedderRef | None:
+        """The embedder for a new collection where none is named; None: files of this kind are left out."""
+        if kind == "text":
+            return self._train(files)
+        reason = "images: name an embedder with --image-embedder"
+        if kind == "audio":
+            try:
+                self._session.plugins.embedder("mfcc").check_available()
+                return EmbedderRef("mfcc")
+            except vecdb.VecdbError as error:
+                reason = f"sounds: {error}"
+        for file in files:
+            self.skipped.add(reason, file.path)
+        return None
+
+    def _train(self, files: Sequence[FoundFile]) -> EmbedderRef:
+        """A fastText model of these texts, in the database's folder: works offline and knows their words."""
+        info = self._session.plugins.embedder(_TRAINED)
+        model = unused_model_path(self._database, self._name)
+        # Of few texts, a word that stands there once must count, or hardly any is left.
+        few = sum(file.size for file in files) < _FEW_CHARACTERS
+        try:
+            report = train_model(info, _texts(files), model, {"min_count": 1} if few else {})
+        except vecdb.InvalidInputError as error:
+            raise vecdb.InvalidInputError(
+                f"{error}; or name an embedder with --embedder (see `vecdb embedders list`)"
+            ) from error
+        note(
+            f"Trained {_TRAINED} on your texts: {report['words']:,} words, {report['vocabulary']:,} different ones, "
+            f"in {format_seconds(report['seconds'])}. (Another embedder: --embedder NAME[:MODEL])"
+        )
+        return EmbedderRef(_TRAINED, {"model": model})
+
+    def summary(self) -> dict[str, Any]:
+        """What was done, in numbers."""
+        reports = [one.report for one in self._reports.values()]
+        seconds = sum(report.seconds for report in reports)
+        embedded = sum(report.embedded for report in reports)
+        speed = f" ({format_rate(embedded / seconds)}/s)" if embedded and seconds > 0 else ""
+        fields: dict[str, Any] = {
+            "files": len(self.files),
+            "unchanged": sum(one.unchanged_files for one in self._reports.values()),
+            "removed": sum(one.removed_files for one in self._reports.values()),
+            "skipped": sum(self.skipped.counts.values()),
+            "records added": sum(report.added for report in reports),
+            "records updated": sum(report.updated for report in reports),
+            "records removed": sum(one.removed for one in self._reports.values()),
+            "embedded": embedded,
+            "failed": self._failed,
+        }
+        if self._session.format != "table":
+            return {key.replace(" ", "_"): value for key, value in fields.items()} | {
+                "seconds": round(seconds, 3),
+                "collections": list(self._reports),
+            }
+        fields["embedded"] = f"{embedded:,}{speed}"
+        return {**fields, "collections": list(self._reports)}
+
+
+def _texts(files: Sequence[FoundFile]) -> Iterator[str]:
+    for file in files:
+        try:
+            for record in file_records(file):
+                yield str(record.content)
+        except (OSError, UnicodeDecodeError):  # counted when it is to be embedded
+            continue

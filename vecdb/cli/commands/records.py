@@ -1,0 +1,88 @@
+"""`get`, `delete`, `count`: records by their ids or by a filter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vecdb.cli.options import ExampleCommand, collection_option, database_option, format_option, where_option, yes_option
+from vecdb.cli.output import Column, note, plain, write_fields, write_rows
+from vecdb.cli.session import Session, pass_session, the_collection
+from vecdb.types import Record
+
+
+@click.command(cls=ExampleCommand, example="vecdb get a b --format jsonl")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--vectors", is_flag=True, help="Their vectors as well.")
+@collection_option
+@database_option
+@format_option
+@pass_session
+def get(session: Session, ids: tuple[str, ...], vectors: bool, collection: str | None) -> None:
+    """Show the records with these ids. Ends with 1 if one of them does not exist."""
+    with session.open() as database:
+        records = the_collection(database, collection).get(ids)
+    if session.format == "table":
+        for number, record in enumerate(records):
+            if number:
+                click.echo()
+            write_fields("table", _fields(record, vectors=vectors))
+    else:
+        columns = [Column("id"), Column("content"), Column("metadata")]
+        rows = [{"id": record.id, "content": record.content, "metadata": record.metadata} for record in records]
+        if vectors:
+            columns.append(Column("vectors"))
+            rows = [{**row, "vectors": record.vectors} for row, record in zip(rows, records, strict=True)]
+        write_rows(session.format, columns, rows)
+    missing = [id for id in ids if id not in {record.id for record in records}]
+    if missing:
+        note(f"There is no record {', '.join(map(repr, missing))}.")
+        raise click.exceptions.Exit(1)
+
+
+def _fields(record: Record, *, vectors: bool) -> dict[str, Any]:
+    fields: dict[str, Any] = {"id": record.id}
+    fields |= {f"  {key}": plain(value) for key, value in record.metadata.items()}
+    if isinstance(record.content, dict):
+        fields |= {f"content.{name}": item for name, item in record.content.items()}
+    elif record.content is not None:
+        fields["content"] = record.content
+    if vectors and record.vectors is not None:
+        by_space = record.vectors if isinstance(record.vectors, dict) else {"vector": record.vectors}
+        for name, vector in by_space.items():
+            fields[name] = " ".join(f"{number:.4g}" for number in vector)
+    return fields
+
+
+@click.command(cls=ExampleCommand, example="vecdb delete a b --yes\nvecdb delete --where year<2000 --yes")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@where_option
+@yes_option
+@collection_option
+@database_option
+@pass_session
+def delete(
+    session: Session, ids: tuple[str, ...], where: dict[str, Any] | None, yes: bool, collection: str | None
+) -> None:
+    """Delete records by their ids, or those that fit a filter; with both, those that meet both."""
+    if not ids and where is None:
+        raise click.UsageError("Give ids, or --where.")
+    with session.open(write=True) as database:
+        found = the_collection(database, collection)
+        if not yes:
+            many = f"{found.count(where):,} records" if not ids else f"{len(ids):,} records" if len(ids) > 1 else repr(ids[0])
+            click.confirm(f"Delete {many} from {found.name!r}?", abort=True, err=True)
+        deleted = found.delete(list(ids) or None, where)
+    note(f"Deleted {deleted:,} records.")
+
+
+@click.command(cls=ExampleCommand, example="vecdb count --where year>=2020")
+@where_option
+@collection_option
+@database_option
+@pass_session
+def count(session: Session, where: dict[str, Any] | None, collection: str | None) -> None:
+    """Count the records, or those that fit a filter."""
+    with session.open() as database:
+        click.echo(the_collection(database, collection).count(where))

@@ -1,0 +1,165 @@
+"""Keeping a collection as its files are: what is new or changed goes in, what is gone comes out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vecdb.cli.files import FoundFile, Skipped, read_text
+from vecdb.cli.passages import split_passages
+from vecdb.collection import Collection
+from vecdb.types import IngestReport, Metadata, Record
+
+_MARKDOWN = {".md", ".markdown", ".mdown", ".mkd"}
+_DELETE_BATCH = 10_000
+
+
+@dataclass
+class Known:
+    """What a collection holds of one file: its stamp, how many passages it has, and their ids."""
+
+    stamps: set[tuple[int, str]] = field(default_factory=set)
+    passages: int = 0
+    ids: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+
+    def add(self, id: str, metadata: Metadata) -> None:
+        """Take in a record, or a failure, of this file."""
+        self.stamps.add((metadata.get("size", -1), metadata.get("modified", "")))
+        self.passages = metadata.get("passages", 1)
+        self.ids.add(id)
+
+    def is_current(self, file: FoundFile) -> bool:
+        """Whether all of the file, as it is now, was put in (or set aside) before."""
+        whole = len(self.ids | self.failed) == self.passages
+        return whole and self.stamps == {(file.size, file.modified)}
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What was done for the files of one collection. Numbers of files, then of records."""
+
+    files: int
+    unchanged_files: int
+    removed_files: int
+    report: IngestReport
+    removed: int
+
+
+def known_files(collection: Collection) -> dict[str, Known]:
+    """What the collection holds, by file name."""
+    found: dict[str, Known] = {}
+    for record in collection:
+        name = record.metadata.get("path")
+        if isinstance(name, str):
+            found.setdefault(name, Known()).add(record.id, record.metadata)
+    for failure in collection.failures():
+        name = failure.metadata.get("path")
+        if isinstance(name, str):
+            known = found.setdefault(name, Known())
+            if failure.id not in known.ids:
+                known.add(failure.id, failure.metadata)
+                known.ids.discard(failure.id)
+                known.failed.add(failure.id)
+    return found
+
+
+def index_files(
+    collection: Collection,
+    files: Sequence[FoundFile],
+    paths: Iterable[Path],
+    base: Path,
+    skipped: Skipped,
+    *,
+    progress: Callable[[int, int], None],
+) -> FileReport:
+    """Bring a collection up to date with files.
+
+    Args:
+        collection: takes the files' kind.
+        files: all that were found below `paths`.
+        paths: what was asked for; stored files below them that are not found any more are removed.
+        base: the folder that file names are relative to.
+        skipped: gets the files that turn out not to be readable.
+        progress: called as `progress(kilobytes done, kilobytes in all)`.
+    """
+    known = known_files(collection)
+    changed = [file for file in files if file.name not in known or not known[file.name].is_current(file)]
+    reader = _Reader(changed, skipped)
+    total = max(sum(file.size for file in changed) // 1000, 1)
+    report = collection.ingest(
+        reader, on_error="quarantine", progress=lambda _records, _total: progress(reader.bytes // 1000, total)
+    )
+    gone = _gone(known, files, paths, base, skipped)
+    stale = [id for name in gone for id in known[name].ids]
+    for file in changed:
+        if file.name in known and file.name in reader.made:
+            stale += known[file.name].ids - reader.made[file.name]
+    for start in range(0, len(stale), _DELETE_BATCH):
+        collection.delete(stale[start : start + _DELETE_BATCH])
+    return FileReport(len(files), len(files) - len(changed), len(gone), report, len(stale))
+
+
+def _gone(
+    known: Mapping[str, Known], files: Sequence[FoundFile], paths: Iterable[Path], base: Path, skipped: Skipped
+) -> list[str]:
+    """The stored files below the paths that are not there any more, or have become something else."""
+    present = {file.name for file in files}
+    roots = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100  (see find_files)
+    gone = []
+    for name, one in known.items():
+        place = base / name
+        below = any(place == root or root in place.parents for root in roots)
+        hidden_by_error = any(place == path or path in place.parents for path in skipped.unreadable)
+        if below and name not in present and not hidden_by_error and one.ids:
+            gone.append(name)
+    return gone
+
+
+class _Reader:
+    """Iterates over the records of files, reading one file at a time."""
+
+    def __init__(self, files: Sequence[FoundFile], skipped: Skipped) -> None:
+        self._files = files
+        self._skipped = skipped
+        self.bytes = 0
+        self.made: dict[str, set[str]] = {}
+
+    def __iter__(self) -> Iterator[Record]:
+        for file in self._files:
+            try:
+                records = list(file_records(file))
+            except (OSError, UnicodeDecodeError) as error:
+                reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"unreadable ({error.strerror})"
+                self._skipped.add(reason, file.path)
+                continue
+            if not records:
+                self._skipped.add("empty", file.path)
+            self.made[file.name] = {record.id for record in records}
+            yield from records
+            self.bytes += file.size
+
+
+def file_records(file: FoundFile) -> Iterator[Record]:
+    """The records of a file: its passages if it is a text, else itself.
+
+    Raises:
+        OSError, UnicodeDecodeError: a text that cannot be read.
+    """
+    stamp: dict[str, Any] = {"path": file.name, "kind": file.kind, "size": file.size, "modified": file.modified}
+    if file.kind != "text":
+        yield Record(file.name, file.path, stamp)
+        return
+    passages = split_passages(read_text(file.path).replace("\0", " "), markdown=file.path.suffix.lower() in _MARKDOWN)
+    for number, passage in enumerate(passages, 1):
+        metadata = {
+            **stamp,
+            "line": passage.line,
+            "heading": passage.heading,
+            "passage": number,
+            "passages": len(passages),
+        }
+        yield Record(f"{file.name}#{number}", passage.text, metadata)
