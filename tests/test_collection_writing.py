@@ -212,7 +212,7 @@ def test_equal_content_is_embedded_again_where_vectors_differ(database, texts):
 def test_another_collection_does_not_inherit_a_damaged_vector(database, texts, changes):
     texts.add(["same"])
     good = next(iter(texts)).vectors
-    changes.rows("UPDATE vectors SET data = zeroblob(28) || x'0000803f'")
+    changes.rows("UPDATE vectors SET data = CAST(zeroblob(28) || x'0000803f' AS BLOB)")
     twin = database.create_collection("twin", embedder="counting")
     twin.add(["same"])
     np.testing.assert_array_equal(next(iter(twin)).vectors, good)

@@ -187,7 +187,8 @@ class Collection:
                     raise
                 failures.append(_failure(record, error))
             else:
-                if draft.id in drafts:  # the later one counts, so the earlier one goes in before
+                if draft.id in drafts or draft.id in {failure.id for failure in failures}:
+                    # The later one counts, so the earlier one goes in before.
                     yield list(drafts.values()), failures
                     drafts, failures = {}, []
                 drafts[draft.id] = draft

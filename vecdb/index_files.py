@@ -76,7 +76,7 @@ def _load(path: Path, file: IndexFile, space: SpaceRow, state: SpaceState) -> Lo
         M=file.M,
         ef_construction=file.ef_construction,
         count=file.count,
-        ef=space.index_options["ef"],
+        ef=space.index_options.get("ef", file.ef),
     )
     graph.remove(np.array(file.unreachable, np.int64))
     return LoadedGraph(graph, file.last_label, file.last_removal, file.unreachable)
@@ -136,6 +136,7 @@ class GraphFile:
                 metric=self._space.metric,
                 M=graph.M,
                 ef_construction=graph.ef_construction,
+                ef=graph.ef,
                 platform=this_platform(),
                 unreachable=tuple(np.union1d(stranded, unreachable).tolist()),
             )

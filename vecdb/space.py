@@ -21,7 +21,7 @@ from vecdb.errors import (
     InvalidInputError,
     UnsupportedContentError,
 )
-from vecdb.index.hnsw import DEFAULT_EF, DEFAULT_EF_CONSTRUCTION, DEFAULT_M, HnswIndex
+from vecdb.index.hnsw import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, HnswIndex
 from vecdb.options import affects, config_values, fields_of
 from vecdb.plugins import Plugins
 from vecdb.storage.engine import DatabaseEngine
@@ -31,7 +31,8 @@ from vecdb.types import INDEX_KINDS, METRICS, IndexKind, Metric, Progress, Role,
 from vecdb.vectors import MAX_DIMENSION, as_vector, as_vectors, from_blobs, normalise, to_blobs
 
 DEFAULT_SPACE = "default"
-_INDEX_DEFAULTS = {"M": DEFAULT_M, "ef_construction": DEFAULT_EF_CONSTRUCTION, "ef": DEFAULT_EF}
+_INDEX_DEFAULTS = {"M": DEFAULT_M, "ef_construction": DEFAULT_EF_CONSTRUCTION}
+_INDEX_OPTIONS = (*_INDEX_DEFAULTS, "ef")
 _MAX_NAME_BYTES = 512
 
 
@@ -155,9 +156,9 @@ def check_name(name: Any, *, what: str) -> None:
 
 
 def _index_options(name: str, options: Mapping[str, int] | None) -> dict[str, int]:
-    unknown = sorted(set(options or {}) - set(_INDEX_DEFAULTS))
+    unknown = sorted(set(options or {}) - set(_INDEX_OPTIONS))
     if unknown:
-        known = ", ".join(_INDEX_DEFAULTS)
+        known = ", ".join(_INDEX_OPTIONS)
         raise InvalidInputError(f"space {name!r}: unknown index option {unknown[0]!r}; the options are {known}")
     found = {**_INDEX_DEFAULTS, **(options or {})}
     HnswIndex(1, "l2", **found, capacity=1)  # it knows the ranges

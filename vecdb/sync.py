@@ -18,6 +18,7 @@ import numpy as np
 
 from vecdb.errors import CollectionNotFoundError, StorageError, VecdbWarning
 from vecdb.index.base import VectorIndex
+from vecdb.index.calibration import calibrated_ef
 from vecdb.index.exact import ExactIndex
 from vecdb.index.hnsw import HnswIndex
 from vecdb.index.locks import ReadWriteLock
@@ -192,6 +193,8 @@ class SpaceIndex:
     def _publish(self) -> None:
         if self.graph is None or self._engine.read_only:
             return
+        if "ef" not in self.space.index_options:
+            self.graph.use_ef(calibrated_ef(self.graph) or self.graph.ef)
         with GraphFile(self._engine, self.space) as file:
             with self._lock.read():
                 graph, count = self.graph, self.graph.nodes

@@ -222,7 +222,7 @@ class SpaceInfo:
         options: the embedder's options, as stored (no secrets).
         fingerprint: what makes two vectors of this space comparable.
         dimension, metric, index: as at creation.
-        index_options: `M` and `ef_construction` of HNSW, and `ef`, the default of a search.
+        index_options: `M` and `ef_construction` of HNSW, and `ef` of a search, if it was given.
         vectors: number of distinct vectors.
     """
 

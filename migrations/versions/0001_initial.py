@@ -159,6 +159,7 @@ def _make_index_files() -> None:
         sa.Column("metric", sa.Text, nullable=False),
         sa.Column("M", sa.Integer, nullable=False),
         sa.Column("ef_construction", sa.Integer, nullable=False),
+        sa.Column("ef", sa.Integer, nullable=False),
         sa.Column("platform", sa.Text, nullable=False),
         sa.Column("unreachable", sa.Text, nullable=False),
         sa.Column("created_at", sa.Text, nullable=False),

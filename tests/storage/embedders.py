@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 import vecdb
+from vecdb.embedding.probe import probe_items
 
 DIMENSION = 8
 
@@ -54,7 +55,8 @@ class Counting(_Writing):
     @classmethod
     def documents(cls):
         """The texts embedded to be stored, probes left out."""
-        return [item for item, role in cls.seen if role == "document" and len(item) < 40]
+        probes = probe_items("text")
+        return [item for item, role in cls.seen if role == "document" and item not in probes]
 
     def prepare(self, item):
         if "unreadable" in item:

@@ -13,6 +13,7 @@ import re
 import sysconfig
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ MAX_DOCSTRINGS = 12_000
 MAX_CHARACTERS = 1_500
 MIN_CHARACTERS = 20
 MIN_WORDS = 4
+MAX_OF_INSTALLED_PACKAGE = 400
 _MAX_SOURCE_BYTES = 1_000_000
 
 # Tests, examples and copies of other projects say little about what a name is for.
@@ -67,16 +69,18 @@ class Docstring:
     def metadata(self) -> dict[str, Any]:
         """What the demo's records can be filtered by."""
         return {
+            "kind": self.kind,
+            "source": self.source,
+            "package": self.package,
             "module": self.module,
             "name": self.name,
-            "kind": self.kind,
-            "package": self.package,
-            "source": self.source,
         }
 
 
 def find_docstrings(*, limit: int = MAX_DOCSTRINGS, seconds: float = 20.0) -> Iterator[Docstring]:
     """Public names with a docstring, those of the standard library first, each once.
+
+    Of an installed package there are at most 400, so that a large one does not crowd out the others.
 
     Args:
         limit: at most so many.
@@ -84,12 +88,15 @@ def find_docstrings(*, limit: int = MAX_DOCSTRINGS, seconds: float = 20.0) -> It
     """
     until = time.monotonic() + seconds
     seen: set[str] = set()
+    installed: Counter[str] = Counter()
     for docstring in _all(until):
         if len(seen) >= limit:
             return
-        if docstring.id not in seen:
-            seen.add(docstring.id)
-            yield docstring
+        if docstring.id in seen or installed[docstring.package] >= MAX_OF_INSTALLED_PACKAGE:
+            continue
+        seen.add(docstring.id)
+        installed[docstring.package] += docstring.source == "installed"
+        yield docstring
 
 
 def _all(until: float) -> Iterator[Docstring]:

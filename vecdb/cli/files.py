@@ -120,7 +120,10 @@ def _file(path: Path, base: Path, skipped: Skipped) -> FoundFile | None:
         name = (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
         name.encode()
         kind = modality_of(path)
-        reason = "empty" if not status.st_size else None if kind in ("audio", "image") else _no_text(path, status.st_size)
+        if not status.st_size:
+            reason: str | None = "empty"
+        else:
+            reason = None if kind in ("audio", "image") else _no_text(path, status.st_size)
     except OSError as error:
         skipped.add(f"unreadable ({error.strerror})", path)
         skipped.unreadable.add(path)

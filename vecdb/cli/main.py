@@ -153,7 +153,7 @@ def _show_warnings_in_one_line() -> None:
     """Print a `VecdbWarning` as "Warning: …", each once."""
     usual, shown = warnings.showwarning, set[str]()
 
-    def show(
+    def show(  # noqa: PLR0917  (the signature that `warnings` calls)
         message: Warning | str,
         category: type[Warning],
         filename: str,

@@ -117,15 +117,14 @@ def _fit(columns: Sequence[Column], widest: Sequence[int], available: int) -> li
     """Widths that add up to what there is: columns that may shrink first, the widest of them most."""
     widths = list(widest)
     shrinking = [index for index, column in enumerate(columns) if column.shrink]
-    for candidates, least in (
-        (shrinking, lambda index: max(columns[index].least, text_width(columns[index].key))),
-        (range(len(columns)), lambda index: text_width(columns[index].key)),
-    ):
+    headings = [text_width(column.key) for column in columns]
+    least = [max(column.least, heading) for column, heading in zip(columns, headings, strict=True)]
+    for candidates, limits in ((shrinking, least), (range(len(columns)), headings)):
         while sum(widths) > available:
-            open_ones = [index for index in candidates if widths[index] > least(index)]
-            if not open_ones:
+            still_wide = [index for index in candidates if widths[index] > limits[index]]
+            if not still_wide:
                 break
-            widths[max(open_ones, key=lambda index: widths[index])] -= 1
+            widths[max(still_wide, key=widths.__getitem__)] -= 1
     return widths
 
 
@@ -139,8 +138,9 @@ def field_lines(fields: Mapping[str, Any], width: int | None = None) -> list[str
         shown = shown or [""]
         whole = len(shown) > 1 or isinstance(value, str)
         head = pad(name, names)
-        for number, part in enumerate(shown):
-            lines.append(f"{head if number == 0 else ' ' * names}{_GAP}{part if whole else cut(part, available)}".rstrip())
+        for part in shown:
+            lines.append(f"{head}{_GAP}{part if whole else cut(part, available)}".rstrip())
+            head = " " * names
     return lines
 
 
@@ -240,6 +240,6 @@ def _csv(keys: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _csv_value(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float) and not isinstance(value, bool):
+    if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool)):
         return value
     return str(value) if isinstance(value, Path) else _json(value)

@@ -52,10 +52,11 @@ def split_passages(text: str, *, markdown: bool = False, size: int = PASSAGE_CHA
     group: list[_Block] = []
     for block in blocks:
         if group and _begins_anew(group, block, size):
-            passages += _passages(group, size)
+            passages.extend(_passages(group, size))
             group = []
         group.append(block)
-    return passages + _passages(group, size)
+    passages.extend(_passages(group, size))
+    return passages
 
 
 def _begins_anew(group: list[_Block], block: _Block, size: int) -> bool:

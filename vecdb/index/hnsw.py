@@ -91,7 +91,7 @@ class HnswIndex:
         self._metric: Metric = metric
         self.M: Final = M
         self.ef_construction: Final = max(ef_construction, M)
-        self.ef: Final = ef
+        self.ef = ef
         self._threads = threads
         self._lock = ReadWriteLock()
         self._labels = LabelSet()
@@ -106,7 +106,7 @@ class HnswIndex:
 
     def _start_graph(self, graph: hnswlib.Index) -> None:
         self._graph = graph
-        self._graph_ef = self.ef  # what hnswlib is set to; only ever lowered, see _fetch_size
+        self._graph_ef = self.ef  # what hnswlib is set to; searches only lower it, see _fetch_size
         self._fails_from = math.inf  # results that hnswlib could not find lately
         graph.set_ef(self.ef)
 
@@ -245,6 +245,13 @@ class HnswIndex:
 
     def _scan_is_cheaper(self, allowed: int, k: int, fetch: int) -> bool:
         return fetch > len(self._labels) // 2 or allowed <= _SCANNED_PER_FETCHED * fetch or allowed <= 2 * k
+
+    def use_ef(self, ef: int) -> None:
+        """Make this the `ef` of searches that do not say their own."""
+        check_range("ef", ef, 1, None)
+        with self._lock.write():
+            self.ef = self._graph_ef = ef
+            self._graph.set_ef(ef)
 
     def _lower_ef(self, ef: int) -> None:
         with self._lock.write():

@@ -150,12 +150,12 @@ def _holds_nul(value: Any) -> bool:
     return isinstance(value, list) and any(map(_holds_nul, value))
 
 
-_scan_json = json.JSONDecoder().scan_once
+_decode_json = json.JSONDecoder().raw_decode
 
 
 def decode_metadata(text: str) -> Metadata:
     """What `encode_metadata` wrote: JSON without white space around it, so half of `json.loads` is not needed."""
-    found: Metadata = _scan_json(text, 0)[0]
+    found: Metadata = _decode_json(text)[0]
     return found
 
 

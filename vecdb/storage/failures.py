@@ -35,13 +35,18 @@ class StoredFailure:
 
 
 def put_failures(transaction: Snapshot, collection_id: int, found: Sequence[NewFailure]) -> None:
-    """Store failures; a later one of the same id replaces an earlier one."""
+    """Store failures; a later one of the same id, or the very same without one, replaces an earlier one."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     for failure in found:
-        if failure.id:
-            transaction.execute(
-                delete(failures).where(failures.c.collection_id == collection_id, failures.c.id == failure.id)
-            )
+        same = [failures.c.collection_id == collection_id, failures.c.id == failure.id]
+        if not failure.id:
+            text = failure.content.text if failure.content else None
+            same += [
+                failures.c.content.is_not_distinct_from(text),
+                failures.c.metadata == failure.metadata,
+                failures.c.error == failure.error,
+            ]
+        transaction.execute(delete(failures).where(*same))
         result = transaction.execute(
             insert(failures).values(
                 collection_id=collection_id,
@@ -55,6 +60,8 @@ def put_failures(transaction: Snapshot, collection_id: int, found: Sequence[NewF
         )
         if failure.content is not None and failure.content.blobs:
             put_blobs(transaction, failure.content.blobs, failure_key=int(result.inserted_primary_key[0]))  # type: ignore[index]
+    if found:
+        drop_unused_blobs(transaction)
 
 
 def read_failures(snapshot: Snapshot, collection_id: int) -> list[StoredFailure]:

@@ -24,7 +24,8 @@ _BLOCK = 1 << 22
 class IndexFile:
     """A published index file: which changes of the space it covers, and what it must look like.
 
-    `unreachable` lists labels that the graph holds but cannot find; they are searched exactly.
+    `ef`: what a search needs for the promised recall. `unreachable`: labels that the graph
+    holds but cannot find; they are searched exactly.
     """
 
     space_id: int
@@ -38,6 +39,7 @@ class IndexFile:
     metric: str
     M: int
     ef_construction: int
+    ef: int
     platform: str
     unreachable: tuple[int, ...]
 

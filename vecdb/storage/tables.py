@@ -182,6 +182,7 @@ index_files = Table(
     Column("metric", Text, nullable=False),
     Column("M", Integer, nullable=False),
     Column("ef_construction", Integer, nullable=False),
+    Column("ef", Integer, nullable=False),
     Column("platform", Text, nullable=False),
     Column("unreachable", Text, nullable=False),
     Column("created_at", Text, nullable=False),

@@ -73,7 +73,7 @@ def known_vectors(snapshot: Snapshot, fingerprint: str, metric: str, hashes: Ite
     """Vectors that equal content already has, by source hash: nothing is embedded twice.
 
     Any space of the database counts whose vectors are comparable: the same fingerprint, and the
-    same metric, because vectors for cosine are stored with length 1.
+    same metric, because vectors for cosine are stored with length 1. A damaged vector is not handed on.
     """
     found: dict[bytes, bytes] = {}
     wanted = list(hashes)
@@ -81,13 +81,12 @@ def known_vectors(snapshot: Snapshot, fingerprint: str, metric: str, hashes: Ite
     for (space_id,) in spaces:
         for start in range(0, len(wanted), 500):
             part = wanted[start : start + 500]
-            found.update(
-                snapshot.rows(
-                    "SELECT source_hash, data FROM record_vectors JOIN vectors USING (label) "
-                    f"WHERE record_vectors.space_id = ? AND source_hash IN ({','.join('?' * len(part))})",
-                    (space_id, *part),
-                )
+            rows = snapshot.rows(
+                "SELECT source_hash, data, checksum FROM record_vectors JOIN vectors USING (label) "
+                f"WHERE record_vectors.space_id = ? AND source_hash IN ({','.join('?' * len(part))})",
+                (space_id, *part),
             )
+            found.update((digest, data) for digest, data, crc in rows if checksum(data) == crc)
     return found
 
 

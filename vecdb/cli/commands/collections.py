@@ -32,22 +32,20 @@ def collections() -> None:
 @pass_session
 def list_collections(session: Session) -> None:
     """List the collections with what they hold."""
-    rows = []
     with session.open() as database:
-        for name in database.collections():
-            found = database.collection(name)
-            for space in found.spaces.values():
-                rows.append(
-                    {
-                        "collection": name,
-                        "records": len(found),
-                        "space": space.name,
-                        "vectors": space.vectors,
-                        "embedder": space.embedder,
-                        "dimension": space.dimension,
-                        "metric": space.metric,
-                    }
-                )
+        rows = [
+            {
+                "collection": found.name,
+                "records": len(found),
+                "space": space.name,
+                "vectors": space.vectors,
+                "embedder": space.embedder,
+                "dimension": space.dimension,
+                "metric": space.metric,
+            }
+            for found in map(database.collection, database.collections())
+            for space in found.spaces.values()
+        ]
     if not rows:
         note("There is no collection yet.")
     columns = [
@@ -87,6 +85,8 @@ def list_collections(session: Session) -> None:
 @pass_session
 def create(
     session: Session,
+    /,
+    *,
     name: str,
     embedder: str | None,
     option: dict[str, str],

@@ -27,7 +27,7 @@ def init(session: Session, path: Path | None) -> None:
     if folder is None:
         raise click.UsageError("Name the folder to make: vecdb init notes.vecdb")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise vecdb.AlreadyExistsError(f"{folder} exists already; choose another path, or just use it", name=str(folder))
+        raise vecdb.AlreadyExistsError(f"{folder} exists already; choose another path, or use it as it is")
     vecdb.open(folder, plugins=session.plugins).close()
     note(f"Made {folder}. Next: vecdb --db {folder} index FOLDER")
 
@@ -50,8 +50,8 @@ def check(session: Session, fix: bool) -> None:
         for problem in report
     ]
     if rows or session.format != "table":
-        columns = [Column("where", shrink=True), Column("what", shrink=True), Column("fixed"), Column("advice", shrink=True)]
-        write_rows(session.format, columns, rows)
+        text = [Column(key, shrink=True) for key in ("where", "what", "advice")]
+        write_rows(session.format, [*text[:2], Column("fixed"), text[2]], rows)
     state = "All is well" if not rows else "Everything was mended" if report else "There are problems"
     note(f"{state}: {report.collections:,} collections, {report.records:,} records, {report.vectors:,} vectors.")
     if not report:

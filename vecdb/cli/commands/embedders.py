@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import click
 
+from vecdb.cli.embedder_options import option_lines, option_rows
 from vecdb.cli.options import (
     ExampleCommand,
     complete_embedders,
@@ -17,7 +17,6 @@ from vecdb.cli.options import (
 from vecdb.cli.output import Column, note, write_fields, write_rows
 from vecdb.cli.session import Session, pass_session
 from vecdb.embedder import EmbedderRef
-from vecdb.options import affects, fields_of, is_required
 
 
 @click.group()
@@ -64,38 +63,12 @@ def show(session: Session, name: str) -> None:
         "missing": info.missing(),
         "trainable": info.trainer is not None,
     }
-    options = option_rows(info.config)
     if session.format != "table":
-        write_fields(session.format, {**fields, "options": options})
+        write_fields(session.format, {**fields, "options": option_rows(info.config)})
         return
     write_fields("table", {key: value for key, value in fields.items() if value != []})
-    if options:
-        click.echo()
-        columns = [Column("option"), Column("default"), Column("affects"), Column("help", shrink=True, least=20)]
-        write_rows("table", columns, options)
-
-
-def option_rows(config: type) -> list[dict[str, Any]]:
-    """What each option of a config class is."""
-    rows = []
-    for field in fields_of(config):
-        made = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-        rows.append(
-            {
-                "option": field.name,
-                "default": "(required)" if is_required(field) else "none" if made is None else _plain(made),
-                "affects": affects(field),
-                "help": field.metadata.get("help", ""),
-                "choices": list(field.metadata.get("choices", ())),
-            }
-        )
-    return rows
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    click.echo()
+    option_lines("table", info.config)
 
 
 @embedders.command(cls=ExampleCommand, example="vecdb embedders check spectrogram --option n_mels=20")

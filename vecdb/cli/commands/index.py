@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import vecdb
-from vecdb.cli.files import FoundFile, Skipped, find_files
+from vecdb.cli.files import FoundFile, find_files
 from vecdb.cli.indexing import FileReport, file_records, index_files, known_files
 from vecdb.cli.options import (
     ExampleCommand,
@@ -71,6 +71,7 @@ _NAMES: dict[Modality, str] = {"text": "texts", "audio": "sounds", "image": "ima
 @pass_session
 def index(
     session: Session,
+    *,
     paths: tuple[Path, ...],
     collection: str,
     embedder: str | None,
@@ -88,6 +89,9 @@ def index(
     """
     if option and not embedder:
         raise click.UsageError("--option goes with --embedder.")
+    missing = [path for path in paths if not path.exists()]
+    if missing and not session.folder().exists():
+        raise click.UsageError(_no_such(missing[0]))
     with session.open(write=True, create=True) as database:
         indexer = _Indexer(session, database, paths, collection)
         embedders = {"text": (embedder, option), "audio": (audio_embedder, {}), "image": (image_embedder, {})}
@@ -126,7 +130,7 @@ class _Indexer:
         for path in missing:
             absolute = path.absolute()
             if not any(absolute == file or absolute in file.parents for file in known):
-                raise click.UsageError(f"There is no file or folder {str(path)!r}.")
+                raise click.UsageError(_no_such(path))
 
     def run(self, kind: Modality, embedder: str | None, options: dict[str, str]) -> None:
         """Bring the collection of this kind up to date."""
@@ -215,6 +219,10 @@ class _Indexer:
             }
         fields["embedded"] = f"{embedded:,}{speed}"
         return {**fields, "collections": list(self._reports)}
+
+
+def _no_such(path: Path) -> str:
+    return f"There is no file or folder {str(path)!r}."
 
 
 def _texts(files: Sequence[FoundFile]) -> Iterator[str]:

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from vecdb.cli.options import ExampleCommand, collection_option, database_option, format_option, where_option, yes_option
+from vecdb.cli.options import (
+    ExampleCommand,
+    collection_option,
+    database_option,
+    format_option,
+    where_option,
+    yes_option,
+)
 from vecdb.cli.output import Column, note, plain, write_fields, write_rows
 from vecdb.cli.session import Session, pass_session, the_collection
 from vecdb.types import Record
@@ -55,7 +62,7 @@ def _fields(record: Record, *, vectors: bool) -> dict[str, Any]:
     return fields
 
 
-@click.command(cls=ExampleCommand, example="vecdb delete a b --yes\nvecdb delete --where year<2000 --yes")
+@click.command(cls=ExampleCommand, example="vecdb delete a b --yes\nvecdb delete --where \"year<2000\" --yes")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @where_option
 @yes_option
@@ -71,13 +78,14 @@ def delete(
     with session.open(write=True) as database:
         found = the_collection(database, collection)
         if not yes:
-            many = f"{found.count(where):,} records" if not ids else f"{len(ids):,} records" if len(ids) > 1 else repr(ids[0])
-            click.confirm(f"Delete {many} from {found.name!r}?", abort=True, err=True)
+            many = len(ids) or found.count(where)
+            what = f"the record {ids[0]!r}" if len(ids) == 1 else f"{many:,} records"
+            click.confirm(f"Delete {what} from {found.name!r}?", abort=True, err=True)
         deleted = found.delete(list(ids) or None, where)
     note(f"Deleted {deleted:,} records.")
 
 
-@click.command(cls=ExampleCommand, example="vecdb count --where year>=2020")
+@click.command(cls=ExampleCommand, example="vecdb count --where \"year>=2020\"")
 @where_option
 @collection_option
 @database_option

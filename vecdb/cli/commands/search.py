@@ -33,7 +33,8 @@ COLUMNS = [
 
 @click.command(
     cls=ExampleCommand,
-    example='vecdb search "how to read a file" -k 3\nvecdb search "numbers" --where year>=2020 --where kind=note --format json',
+    example='vecdb search "how to read a file" -k 3\n'
+    'vecdb search "numbers" --where "year>=2020" --where kind=note --format json',
 )
 @click.argument("query", required=False)
 @click.option(
@@ -60,6 +61,8 @@ COLUMNS = [
 @pass_session
 def search(
     session: Session,
+    /,
+    *,
     query: str | None,
     file: Path | None,
     k: int,
@@ -73,9 +76,11 @@ def search(
 
     The score is larger for better hits; for the metric cosine it is the cosine itself, 1 at best.
     """
-    if (query is None) == (file is None):
-        raise click.UsageError("Give QUERY, or --file." if query is None else "Give QUERY or --file, not both.")
-    content = query if file is None else file
+    content = file or query
+    if content is None:
+        raise click.UsageError("Give QUERY, or --file.")
+    if file is not None and query is not None:
+        raise click.UsageError("Give QUERY or --file, not both.")
     with session.open() as database:
         found, searched = choose_space(database, content, collection, space)
         if explain:
@@ -97,6 +102,8 @@ def _rows(hits: list[Hit], *, shortened: bool) -> Iterator[dict[str, Any]]:
         content: Any = hit.content
         if shortened and isinstance(content, dict):
             content = " ".join(plain(item) for item in content.values())
+        if shortened and isinstance(content, str):
+            content = content.removeprefix(f"{hit.id}: ")  # what begins with its name need not show it twice
         row = {"rank": rank, "score": hit.score, "id": hit.id, "content": content, "metadata": hit.metadata}
         yield row if shortened else {**row, "distance": hit.distance}
 
