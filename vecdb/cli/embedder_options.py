@@ -28,7 +28,7 @@ def option_rows(config: type) -> list[dict[str, Any]]:
 
 def option_lines(format: str, config: type) -> None:
     """Print the options of a config class."""
-    columns = [Column("option"), Column("default"), Column("help", shrink=True, least=20)]
+    columns = [Column("option"), Column("default"), Column("help", shrink=True, least=20, wrap=True)]
     if format != "table":
         columns += [Column("affects"), Column("choices")]
     write_rows(format, columns, option_rows(config))

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from vecdb.cli.files import FoundFile, Skipped, read_text
 from vecdb.cli.passages import split_passages
@@ -27,15 +26,28 @@ class Known:
     failed: set[str] = field(default_factory=set)
 
     def add(self, id: str, metadata: Metadata) -> None:
-        """Take in a record, or a failure, of this file."""
-        self.stamps.add((metadata.get("size", -1), metadata.get("modified", "")))
+        """Take in a record of this file."""
+        self.stamps.add(_stamp(metadata))
         self.passages = metadata.get("passages", 1)
         self.ids.add(id)
+
+    def add_failure(self, id: str, metadata: Metadata) -> None:
+        """Take in what could not be embedded; of an earlier state of the file, it counts no more."""
+        if _stamp(metadata) not in self.stamps:
+            if self.ids:
+                return
+            self.stamps, self.failed = {_stamp(metadata)}, set()
+            self.passages = metadata.get("passages", 1)
+        self.failed.add(id)
 
     def is_current(self, file: FoundFile) -> bool:
         """Whether all of the file, as it is now, was put in (or set aside) before."""
         whole = len(self.ids | self.failed) == self.passages
         return whole and self.stamps == {(file.size, file.modified)}
+
+
+def _stamp(metadata: Metadata) -> tuple[int, str]:
+    return metadata.get("size", -1), metadata.get("modified", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +71,7 @@ def known_files(collection: Collection) -> dict[str, Known]:
     for failure in collection.failures():
         name = failure.metadata.get("path")
         if isinstance(name, str):
-            known = found.setdefault(name, Known())
-            if failure.id not in known.ids:
-                known.add(failure.id, failure.metadata)
-                known.ids.discard(failure.id)
-                known.failed.add(failure.id)
+            found.setdefault(name, Known()).add_failure(failure.id, failure.metadata)
     return found
 
 
@@ -149,17 +157,12 @@ def file_records(file: FoundFile) -> Iterator[Record]:
     Raises:
         OSError, UnicodeDecodeError: a text that cannot be read.
     """
-    stamp: dict[str, Any] = {"path": file.name, "kind": file.kind, "size": file.size, "modified": file.modified}
+    stamp: Metadata = {"path": file.name, "kind": file.kind, "size": file.size, "modified": file.modified}
     if file.kind != "text":
         yield Record(file.name, file.path, stamp)
         return
     passages = split_passages(read_text(file.path).replace("\0", " "), markdown=file.path.suffix.lower() in _MARKDOWN)
     for number, passage in enumerate(passages, 1):
-        metadata = {
-            **stamp,
-            "line": passage.line,
-            "heading": passage.heading,
-            "passage": number,
-            "passages": len(passages),
-        }
-        yield Record(f"{file.name}#{number}", passage.text, metadata)
+        place: Metadata = {"heading": passage.heading, "line": passage.line}
+        count: Metadata = {"passage": number, "passages": len(passages)}
+        yield Record(f"{file.name}#{number}", passage.text, {**place, **stamp, **count})

@@ -10,6 +10,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,12 +35,16 @@ class Column:
         shrink: whether its text may be cut to make the table fit. Others are cut only where even that
             does not help.
         least: characters that are left of it at least.
+        weight: how much of the room it gets beside others that may be cut.
+        wrap: go on in further lines, in place of being cut.
     """
 
     key: str
     align: Literal["left", "right"] = "left"
     shrink: bool = False
     least: int = 12
+    weight: float = 1.0
+    wrap: bool = False
 
 
 def write_rows(format: str, columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -104,13 +109,16 @@ def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], width: i
         for index, column in enumerate(columns)
     ]
     widths = _fit(columns, widest, (terminal_width() if width is None else width) - len(_GAP) * (len(columns) - 1))
-    lines = [[column.key for column in columns], *cells]
-    return [
-        _GAP.join(
-            pad(cut(text, widths[index]), widths[index], columns[index].align) for index, text in enumerate(line)
-        ).rstrip()
-        for line in lines
-    ]
+    lines: list[str] = []
+    for row in [[column.key for column in columns], *cells]:
+        parts = [
+            wrap(text, room) if column.wrap else [cut(text, room)]
+            for text, room, column in zip(row, widths, columns, strict=True)
+        ]
+        for texts in zip_longest(*parts, fillvalue=""):
+            padded = [pad(*one) for one in zip(texts, widths, [column.align for column in columns], strict=True)]
+            lines.append(_GAP.join(padded).rstrip())
+    return lines
 
 
 def _fit(columns: Sequence[Column], widest: Sequence[int], available: int) -> list[int]:
@@ -124,7 +132,7 @@ def _fit(columns: Sequence[Column], widest: Sequence[int], available: int) -> li
             still_wide = [index for index in candidates if widths[index] > limits[index]]
             if not still_wide:
                 break
-            widths[max(still_wide, key=widths.__getitem__)] -= 1
+            widths[max(still_wide, key=lambda index: widths[index] / columns[index].weight)] -= 1
     return widths
 
 
@@ -198,6 +206,25 @@ def cut(text: str, width: int) -> str:
             break
         taken += 1
     return text[:taken].rstrip() + ELLIPSIS if width > 0 else ""
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """The text in lines of at most `width` columns, broken between words where that is possible."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if text_width(longer) <= width:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        while text_width(word) > width:
+            head = cut(word, width + 1)[:-1] or word[0]
+            lines[-1] = head
+            lines.append("")
+            word = word[len(head) :]  # noqa: PLW2901  (what is left of it)
+        lines[-1] = word
+    return lines
 
 
 def pad(text: str, width: int, align: str = "left") -> str:

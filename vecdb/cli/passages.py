@@ -41,7 +41,7 @@ class _Block:
 
 
 def split_passages(text: str, *, markdown: bool = False, size: int = PASSAGE_CHARACTERS) -> list[Passage]:
-    """Cut a text into passages of about `size` characters; all that is not white space is in one of them.
+    """Cut a text into passages of at most `size` characters; every letter and digit is in one of them.
 
     Paragraphs (separated by empty lines) are put together up to `size` and never across a Markdown
     heading; one that is longer is cut between sentences, else between words, else anywhere. A heading goes
@@ -68,6 +68,11 @@ def _begins_anew(group: list[_Block], block: _Block, size: int) -> bool:
 
 
 def _passages(group: list[_Block], size: int) -> Iterator[Passage]:
+    """The passages of some blocks; what has no letter or digit (a ruled line) is none."""
+    yield from (passage for passage in _pieces(group, size) if any(map(str.isalnum, passage.text)))
+
+
+def _pieces(group: list[_Block], size: int) -> Iterator[Passage]:
     if not group:
         return
     heading = group[-1].heading

@@ -53,7 +53,7 @@ class ProgressBar:
 
 
 def progress_line(label: str, unit: str, done: int, total: int | None, seconds: float) -> str:
-    """The text of a progress bar after so many seconds."""
+    """The text of a progress bar after so many seconds; what matters least comes last and may be cut off."""
     rate = done / seconds if seconds > 0 and done else 0.0
     speed = f"  {format_rate(rate)}/s" if rate else ""
     if not total:
@@ -62,7 +62,7 @@ def progress_line(label: str, unit: str, done: int, total: int | None, seconds: 
     filled = int(share * _BAR)
     bar = "█" * filled + "░" * (_BAR - filled)
     left = f"  {format_seconds((total - done) / rate)} left" if rate and done < total else ""
-    return f"{label}  {bar} {share:4.0%}  {done:,}/{total:,} {unit}{speed}{left}"
+    return f"{label}  {bar} {share:4.0%}{speed}{left}  {done:,} of {total:,} {unit}"
 
 
 def format_rate(rate: float) -> str:

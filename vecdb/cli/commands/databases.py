@@ -50,7 +50,7 @@ def check(session: Session, fix: bool) -> None:
         for problem in report
     ]
     if rows or session.format != "table":
-        text = [Column(key, shrink=True) for key in ("where", "what", "advice")]
+        text = [Column(key, shrink=True, wrap=True) for key in ("where", "what", "advice")]
         write_rows(session.format, [*text[:2], Column("fixed"), text[2]], rows)
     state = "All is well" if not rows else "Everything was mended" if report else "There are problems"
     note(f"{state}: {report.collections:,} collections, {report.records:,} records, {report.vectors:,} vectors.")

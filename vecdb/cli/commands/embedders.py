@@ -44,7 +44,7 @@ def list_embedders(session: Session) -> None:
     columns = [Column("embedder"), Column("takes"), Column("plugin"), Column("trainable")]
     if session.format != "table" or any(row["missing"] for row in rows):
         columns.append(Column("missing"))
-    write_rows(session.format, [*columns, Column("summary", shrink=True, least=20)], rows)
+    write_rows(session.format, [*columns, Column("summary", shrink=True, least=20, wrap=True)], rows)
 
 
 @embedders.command(cls=ExampleCommand, example="vecdb embedders show fasttext")
@@ -89,11 +89,9 @@ def check(session: Session, name: str, option: dict[str, str]) -> None:
     results = run_contract(info, typed_options(info, reference.options))
     state = {True: "passed", False: "FAILED", None: "skipped"}
     rows = [{"check": found.name, "result": state[found.passed], "message": found.message} for found in results]
-    write_rows(session.format, [Column("check"), Column("result"), Column("message", shrink=True, least=20)], rows)
+    columns = [Column("check"), Column("result"), Column("message", shrink=True, least=20, wrap=True)]
+    write_rows(session.format, columns, rows)
     failed = [found for found in results if found.passed is False]
-    if session.format == "table":
-        for found in failed:
-            note(f"{found.name}: {found.message}")
     note(f"{len(results) - len(failed)} of {len(results)} checks passed or were skipped, {len(failed)} failed.")
     if failed:
         raise click.exceptions.Exit(1)

@@ -39,8 +39,8 @@ def list_failures(session: Session, collection: str | None) -> None:
     if not rows:
         note("There is no failure.")
     if rows or session.format != "table":
-        columns = [Column("collection"), Column("id", shrink=True), Column("error", shrink=True, least=30)]
-        write_rows(session.format, columns, rows)
+        error = Column("error", shrink=True, least=30, weight=2, wrap=True)
+        write_rows(session.format, [Column("collection"), Column("id", shrink=True), error], rows)
 
 
 @failures.command(cls=ExampleCommand, example="vecdb failures retry")

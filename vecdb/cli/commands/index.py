@@ -147,7 +147,7 @@ class _Indexer:
         self._reports[collection.name] = report
         self._failed += report.report.failed
         if report.report.failed:
-            note(f"{report.report.failed:,} {_NAMES[kind]} could not be embedded; see `vecdb failures list`.")
+            note(f"{report.report.failed:,} of the {_NAMES[kind]} could not be embedded; see `vecdb failures list`.")
 
     def _collection(
         self, kind: Modality, files: Sequence[FoundFile], embedder: str | None, options: dict[str, str]

@@ -28,7 +28,7 @@ def plugins(session: Session) -> None:
         }
         for status in session.plugins.listing()
     ]
-    columns = [Column("plugin"), Column("distribution"), Column("version"), Column("embedders", shrink=True)]
+    columns = [Column("plugin"), Column("distribution"), Column("version"), Column("embedders", shrink=True, wrap=True)]
     if session.format != "table" or any(row["error"] for row in rows):
-        columns.append(Column("error", shrink=True, least=30))
+        columns.append(Column("error", shrink=True, least=30, weight=2, wrap=True))
     write_rows(session.format, columns, rows)

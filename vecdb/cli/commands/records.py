@@ -16,20 +16,22 @@ from vecdb.cli.options import (
 )
 from vecdb.cli.output import Column, note, plain, write_fields, write_rows
 from vecdb.cli.session import Session, pass_session, the_collection
+from vecdb.collection import Collection
+from vecdb.database import Database
 from vecdb.types import Record
 
 
 @click.command(cls=ExampleCommand, example="vecdb get a b --format jsonl")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--vectors", is_flag=True, help="Their vectors as well.")
-@collection_option
+@click.option("--collection", "-c", metavar="NAME", help="Of this collection. Default: of all.")
 @database_option
 @format_option
 @pass_session
 def get(session: Session, ids: tuple[str, ...], vectors: bool, collection: str | None) -> None:
     """Show the records with these ids. Ends with 1 if one of them does not exist."""
     with session.open() as database:
-        records = the_collection(database, collection).get(ids)
+        records = [record for found in _chosen(database, collection) for record in found.get(ids)]
     if session.format == "table":
         for number, record in enumerate(records):
             if number:
@@ -87,10 +89,15 @@ def delete(
 
 @click.command(cls=ExampleCommand, example="vecdb count --where \"year>=2020\"")
 @where_option
-@collection_option
+@click.option("--collection", "-c", metavar="NAME", help="Of this collection. Default: of all.")
 @database_option
 @pass_session
 def count(session: Session, where: dict[str, Any] | None, collection: str | None) -> None:
     """Count the records, or those that fit a filter."""
     with session.open() as database:
-        click.echo(the_collection(database, collection).count(where))
+        click.echo(sum(found.count(where) for found in _chosen(database, collection)))
+
+
+def _chosen(database: Database, name: str | None) -> list[Collection]:
+    """The collection of this name, or all."""
+    return [database.collection(known) for known in ([name] if name is not None else database.collections())]

@@ -26,7 +26,7 @@ COLUMNS = [
     Column("rank", "right"),
     Column("score", "right"),
     Column("id"),
-    Column("content", shrink=True, least=24),
+    Column("content", shrink=True, least=24, weight=2.5),
     Column("metadata", shrink=True, least=12),
 ]
 
@@ -99,13 +99,22 @@ def write_hits(format: str, hits: list[Hit]) -> None:
 
 def _rows(hits: list[Hit], *, shortened: bool) -> Iterator[dict[str, Any]]:
     for rank, hit in enumerate(hits, 1):
-        content: Any = hit.content
-        if shortened and isinstance(content, dict):
-            content = " ".join(plain(item) for item in content.values())
-        if shortened and isinstance(content, str):
-            content = content.removeprefix(f"{hit.id}: ")  # what begins with its name need not show it twice
-        row = {"rank": rank, "score": hit.score, "id": hit.id, "content": content, "metadata": hit.metadata}
-        yield row if shortened else {**row, "distance": hit.distance}
+        row: dict[str, Any] = {"rank": rank, "score": hit.score, "id": hit.id}
+        if shortened:
+            metadata = {key: value for key, value in hit.metadata.items() if value != hit.id}
+            yield {**row, "content": _snippet(hit), "metadata": metadata}
+        else:
+            yield {**row, "content": hit.content, "metadata": hit.metadata, "distance": hit.distance}
+
+
+def _snippet(hit: Hit) -> Any:
+    """The content as a cell; what the id says already is not shown twice."""
+    content = hit.content
+    if isinstance(content, dict):
+        return " ".join(item.name if isinstance(item, Path) else plain(item) for item in content.values())
+    if isinstance(content, Path):
+        return content.name
+    return content.removeprefix(f"{hit.id}: ") if isinstance(content, str) else content
 
 
 def choose_space(
