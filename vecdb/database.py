@@ -19,6 +19,7 @@ from vecdb.errors import (
     CollectionNotFoundError,
     DatabaseClosedError,
     InvalidInputError,
+    ReadOnlyError,
     StorageError,
 )
 from vecdb.plugins import Plugins
@@ -293,6 +294,8 @@ class Database:
             ReadOnlyError: `fix` on a database that is open read-only.
         """
         self._check_open()
+        if fix and self._engine.read_only:
+            raise ReadOnlyError(f"the database {self.path} was opened with read_only=True; open it without to write")
         spaces = {name: self._spaces_of(self.collection(name)) for name in self.collections()}
         return check_database(self._engine, spaces, fix=fix)
 

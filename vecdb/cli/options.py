@@ -114,7 +114,7 @@ def _parse_options(_ctx: click.Context, _parameter: click.Parameter, values: tup
 
 def key_value_option(name: str, help: str) -> Callable[[F], F]:
     """A repeatable option KEY=VALUE, given to the command as a dict of text."""
-    return click.option(name, "-o", multiple=True, metavar="KEY=VALUE", callback=_parse_options, help=help)
+    return click.option(name, multiple=True, metavar="KEY=VALUE", callback=_parse_options, help=help)
 
 
 def typed_options(info: EmbedderInfo, options: Mapping[str, str]) -> dict[str, Any]:

@@ -82,10 +82,13 @@ def write_fields(format: str, fields: Mapping[str, Any]) -> None:
             _echo(line)
 
 
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
 def _echo(text: str, *, nl: bool = True) -> None:
     """To stdout; what its encoding lacks is written as an escape, because a result must not fail to print."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=nl)
+    click.echo(text.encode(_encoding(), "backslashreplace").decode(_encoding()), nl=nl)
 
 
 def note(text: str) -> None:
@@ -137,17 +140,16 @@ def _fit(columns: Sequence[Column], widest: Sequence[int], available: int) -> li
 
 
 def field_lines(fields: Mapping[str, Any], width: int | None = None) -> list[str]:
-    """Lines "name  value"; values are cut to the width, except text of several lines, which is indented."""
+    """Lines "name  value"; a long value goes on below itself, a text of several lines keeps its lines."""
     names = max((text_width(name) for name in fields), default=0)
     available = max((terminal_width() if width is None else width) - names - len(_GAP), 20)
     lines: list[str] = []
     for name, value in fields.items():
-        shown = [cell(part) for part in value.splitlines()] if isinstance(value, str) else [cell(value)]
-        shown = shown or [""]
-        whole = len(shown) > 1 or isinstance(value, str)
+        several = isinstance(value, str) and "\n" in value
+        shown = [_visible(part.expandtabs(4)) for part in value.splitlines()] if several else wrap(cell(value), available)
         head = pad(name, names)
         for part in shown:
-            lines.append(f"{head}{_GAP}{part if whole else cut(part, available)}".rstrip())
+            lines.append(f"{head}{_GAP}{part}".rstrip())
             head = " " * names
     return lines
 
@@ -180,8 +182,16 @@ def plain(value: Any) -> str:
 
 def _one_line(text: str) -> str:
     shortened = text[: _LONGEST_CELL * 10]
-    shown = " ".join(shortened.split())
-    return "".join(char if unicodedata.category(char) not in ("Cc", "Cs") else "�" for char in shown)
+    return _visible(" ".join(shortened.split()))
+
+
+def _visible(text: str) -> str:
+    return "".join("�" if _obeyed(char) else char for char in text)
+
+
+def _obeyed(char: str) -> bool:
+    """Whether a terminal acts on a character: controls, and those that turn the direction of what follows."""
+    return unicodedata.category(char) in ("Cc", "Cs") or "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
 
 
 def text_width(text: str) -> int:
@@ -237,7 +247,12 @@ def pad(text: str, width: int, align: str = "left") -> str:
 
 
 def _json(value: Any, *, indent: int | None = None) -> str:
-    return json.dumps(_plain_json(value), ensure_ascii=False, indent=indent)
+    found = json.dumps(_plain_json(value), ensure_ascii=False, indent=indent)
+    try:
+        found.encode(_encoding())
+    except UnicodeEncodeError:
+        return json.dumps(_plain_json(value), indent=indent)
+    return found
 
 
 def _plain_json(value: Any) -> Any:

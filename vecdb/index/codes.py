@@ -6,15 +6,12 @@ among some of them, the copies are compared first, and only what a bound on thei
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb.index.labels import with_room
 from vecdb.index.scan import TINIEST, UNIT, rounding_bound, within_reach
 from vecdb.types import Metric, Vector
-
-_Number = TypeVar("_Number", np.int8, np.float64)
 
 _GRAIN = 127
 _SMALLEST_SCALE = 2.0**-120  # below it, the arithmetic of float32 is not exact enough; the copy is then all zeros
@@ -40,8 +37,8 @@ class VectorCodes:
         end = self._count + len(vectors)
         if end > len(self._codes):
             capacity = end + self._count // 2
-            self._codes = _grown(self._codes, self._count, capacity)
-            self._figures = _grown(self._figures, self._count, capacity)
+            self._codes = with_room(self._codes, self._count, capacity)
+            self._figures = with_room(self._figures, self._count, capacity)
         for start in range(0, len(vectors), _DECODED_ROWS):
             some = vectors[start : start + _DECODED_ROWS]
             place = slice(self._count, self._count + len(some))
@@ -76,12 +73,6 @@ class VectorCodes:
             else:
                 dots[block] = decoded @ queries.T
         return dots
-
-
-def _grown(array: NDArray[_Number], count: int, capacity: int) -> NDArray[_Number]:
-    grown = np.empty((capacity, array.shape[1]), array.dtype)
-    grown[:count] = array[:count]
-    return grown
 
 
 def _encode(vectors: Vector) -> tuple[NDArray[np.int8], NDArray[np.float64]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecdb.errors import InvalidInputError
 from vecdb.types import Labels
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 def as_labels(values: Any) -> Labels:
@@ -68,7 +70,7 @@ def contains(ascending: Labels, wanted: Labels) -> tuple[NDArray[np.intp], NDArr
 
 
 class LabelSet:
-    """Labels that were ever added, each live or removed, and when it was added; 13 bytes a label.
+    """Labels that were ever added, each live or removed, and when it was added; 13 to 20 bytes a label.
 
     Not safe to change from several threads at once; what it returns does not change afterwards.
     """
@@ -77,11 +79,12 @@ class LabelSet:
         """With distinct labels (n,), in the order in which they count as added, and which are live."""
         given = np.empty(0, np.int64) if labels is None else labels
         order = np.argsort(given)
-        self._known = given[order]
-        self._is_live = np.ones(len(given), np.bool_) if is_live is None else is_live[order]
-        self._places = order.astype(np.uint32)
+        self._size = len(given)  # of the arrays, which have room to grow
+        self._all_known = given[order]
+        self._all_live = np.ones(len(given), np.bool_) if is_live is None else is_live[order]
+        self._all_places = order.astype(np.uint32)
         self._live: Labels | None = None
-        self._count = int(np.count_nonzero(self._is_live))
+        self._count = int(np.count_nonzero(self._all_live))
 
     def __len__(self) -> int:
         """Number of live labels."""
@@ -90,38 +93,56 @@ class LabelSet:
     @property
     def known(self) -> Labels:
         """Live and removed labels, ascending."""
-        return self._known
+        return self._all_known[: self._size]
+
+    @property
+    def _is_live(self) -> NDArray[np.bool_]:
+        return self._all_live[: self._size]
 
     @property
     def live(self) -> Labels:
         """Live labels, ascending."""
         if self._live is None:
-            live = self._known if self._count == len(self._known) else self._known[self._is_live]
+            live = self.known if self._count == self._size else self.known[self._is_live]
             live.flags.writeable = False
             self._live = live
         return self._live
 
     def add(self, labels: Labels) -> None:
         """Add labels that `known` does not have, in any order."""
-        known = np.concatenate([self._known, labels])
-        is_live = np.concatenate([self._is_live, np.ones(len(labels), np.bool_)])
-        places = np.concatenate([self._places, np.arange(len(self._known), len(known), dtype=np.uint32)])
-        if not is_ascending(known):
-            order = np.argsort(known)
-            known, is_live, places = known[order], is_live[order], places[order]
-        self._known, self._is_live, self._places, self._live = known, is_live, places, None
+        begin, end = self._size, self._size + len(labels)
+        if end > len(self._all_known):
+            room = end + end // 2
+            self._all_known = with_room(self._all_known, begin, room)
+            self._all_live = with_room(self._all_live, begin, room)
+            self._all_places = with_room(self._all_places, begin, room)
+        self._all_known[begin:end] = labels
+        self._all_live[begin:end] = True
+        self._all_places[begin:end] = np.arange(begin, end)
+        self._size, self._live = end, None
         self._count += len(labels)
+        if not is_ascending(self.known[max(begin - 1, 0) :]):
+            order = np.argsort(self.known)
+            self._all_known, self._all_live = self.known[order], self._is_live[order]
+            self._all_places = self._all_places[:end][order]
 
     def places(self, labels: Labels) -> NDArray[np.intp]:
         """The how-manieth each of these known labels was to be added, from 0."""
-        return self._places[np.searchsorted(self._known, labels)].astype(np.intp)
+        return self._all_places[: self._size][np.searchsorted(self.known, labels)].astype(np.intp)
 
     def remove(self, labels: Labels) -> Labels:
         """Mark labels removed; returns those that were live until now."""
-        positions, found = contains(self._known, labels)
+        positions, found = contains(self.known, labels)
         positions = np.unique(positions[found])
         positions = positions[self._is_live[positions]]
-        self._is_live[positions] = False
+        self._all_live[positions] = False
         self._live = None
         self._count -= len(positions)
-        return self._known[positions]
+        return self.known[positions]
+
+
+def with_room(array: NDArray[_Number], size: int, room: int) -> NDArray[_Number]:
+    """A copy of the first `size` rows of an array, with room for `room` rows."""
+    larger = np.empty((room, *array.shape[1:]), array.dtype)
+    larger[:size] = array[:size]
+    return larger

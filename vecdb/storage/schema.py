@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import stat
 import uuid
 from contextlib import closing
 from datetime import UTC, datetime
@@ -48,8 +49,7 @@ def open_engine(folder: Path, *, read_only: bool, durability: Durability, timeou
         CorruptDatabaseError: what is there is not a vecdb database.
         SchemaVersionError: it has another schema than this vecdb.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInputError(f"{folder} is a file, but a vecdb database is a folder; give another path")
+    _check_path(folder)
     if not _has_tables(folder / DATABASE_FILE):
         if read_only:
             raise NotFoundError(f"there is no vecdb database at {folder}; check the path", name=str(folder))
@@ -61,6 +61,20 @@ def open_engine(folder: Path, *, read_only: bool, durability: Durability, timeou
         engine.close()
         raise
     return engine
+
+
+def _check_path(folder: Path) -> None:
+    shown = f"{str(folder)[:200]!r}"
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except ValueError as error:  # NUL, or half a character
+        raise InvalidInputError(f"{shown} cannot be a path: {error}; give another path") from error
+    except OSError as error:
+        raise StorageError(f"cannot open {shown}: {error.strerror}; give another path") from error
+    if not is_folder:
+        raise InvalidInputError(f"{folder} is a file, but a vecdb database is a folder; give another path")
 
 
 def _has_content(file: Path) -> bool:

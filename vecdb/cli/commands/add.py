@@ -30,7 +30,8 @@ _SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 @click.command(
     cls=ExampleCommand,
-    example='echo "The cat sat on the mat." | vecdb add\nvecdb add books.csv --on-error quarantine',
+    example='echo "The cat sat on the mat." | vecdb add --collection notes\n'
+    'vecdb add books.csv --collection notes --on-error quarantine',
 )
 @click.argument("file", default="-", type=click.File(encoding="utf-8-sig", errors="strict"))
 @click.option(
@@ -70,7 +71,9 @@ def add(
     embedder: str | None,
     option: dict[str, str],
 ) -> None:
-    """Put records in from FILE, or from what is piped in; records with known ids are replaced.
+    """Put records in, from lines, JSON lines or CSV.
+
+    They come from FILE, or from what is piped in. Records with known ids are replaced.
 
     \b
     lines  each line is the content of a record
@@ -87,7 +90,7 @@ def add(
     with session.open(write=True, create=embedder is not None) as database:
         found = _collection(session, database, collection, embedder, option)
         lines: Iterator[str] = _decoded(file)
-        kind = kind or _SUFFIXES.get(Path(file.name).suffix.lower())
+        kind = kind or _SUFFIXES.get(Path(getattr(file, "name", "")).suffix.lower())
         if kind is None:
             kind, lines = guess_format(lines)
             if kind == "jsonl":

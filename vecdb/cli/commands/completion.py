@@ -11,7 +11,9 @@ from vecdb.cli.options import ExampleCommand
 @click.command(cls=ExampleCommand, example="vecdb completion zsh")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes your shell complete vecdb commands, options, collections and embedders.
+    """Print what makes your shell complete vecdb commands.
+
+    And their options, and the names of collections and embedders.
 
     \b
     bash: add to ~/.bashrc   eval "$(vecdb completion bash)"

@@ -80,9 +80,9 @@ def reindex(session: Session, collection: str | None) -> None:
 @database_option
 @pass_session
 def backup(session: Session, path: Path) -> None:
-    """Copy the database to the new folder PATH.
+    """Copy the database, also while it is in use.
 
-    The copy is of one moment and complete, also while other programs read and write.
+    PATH is the new folder. The copy is complete and of one moment.
     """
     with session.open() as database, ProgressBar("Copying", "pages") as progress:
         database.backup(path, progress=progress)

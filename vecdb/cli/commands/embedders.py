@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +17,8 @@ from vecdb.cli.options import (
 )
 from vecdb.cli.output import Column, note, write_fields, write_rows
 from vecdb.cli.session import Session, pass_session
-from vecdb.embedder import EmbedderRef
+from vecdb.embedder import EmbedderInfo, EmbedderRef
+from vecdb.errors import DecodeError
 
 
 @click.group()
@@ -74,9 +76,15 @@ def show(session: Session, name: str) -> None:
 @embedders.command(cls=ExampleCommand, example="vecdb embedders check spectrogram --option n_mels=20")
 @click.argument("name", metavar="NAME[:MODEL]", shell_complete=complete_embedders)
 @key_value_option("--option", "An option of the embedder. Repeatable.")
+@click.option(
+    "--items",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with four or more different items that it can embed: a text, or a path to a sound or image, "
+    "on each line. Default: made-up ones.",
+)
 @format_option
 @pass_session
-def check(session: Session, name: str, option: dict[str, str]) -> None:
+def check(session: Session, name: str, option: dict[str, str], items: Path | None) -> None:
     """Check that an embedder keeps the contract.
 
     For authors of plugins, and after an update of a library: shapes, order, batches, threads, silence,
@@ -86,7 +94,7 @@ def check(session: Session, name: str, option: dict[str, str]) -> None:
 
     reference = EmbedderRef.parse(name, option)
     info = session.plugins.embedder(reference.name)
-    results = run_contract(info, typed_options(info, reference.options))
+    results = run_contract(info, typed_options(info, reference.options), None if items is None else _items(info, items))
     state = {True: "passed", False: "FAILED", None: "skipped"}
     rows = [{"check": found.name, "result": state[found.passed], "message": found.message} for found in results]
     columns = [Column("check"), Column("result"), Column("message", shrink=True, least=20, wrap=True)]
@@ -95,3 +103,11 @@ def check(session: Session, name: str, option: dict[str, str]) -> None:
     note(f"{len(results) - len(failed)} of {len(results)} checks passed or were skipped, {len(failed)} failed.")
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _items(info: EmbedderInfo, file: Path) -> list[str | Path]:
+    try:
+        lines = [line for line in file.read_text("utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DecodeError(f"{file} is not UTF-8: {error}; convert it, for example with iconv") from error
+    return list(lines) if info.modalities & {"text", "ids"} else [Path(line) for line in lines]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import click
 
-from vecdb.cli.options import ExampleCommand, collection_option, database_option, format_option
+from vecdb.cli.options import ExampleCommand, database_option, format_option
 from vecdb.cli.output import Column, note, write_rows
 from vecdb.cli.progress import ProgressBar
-from vecdb.cli.session import Session, pass_session, the_collection
+from vecdb.cli.session import Session, pass_session
+
+_collection_option = click.option(
+    "--collection", "-c", metavar="NAME", help="Of this collection. Default: of all."
+)
 
 
 @click.group()
@@ -16,7 +20,7 @@ def failures() -> None:
 
 
 @failures.command("list", cls=ExampleCommand, example="vecdb failures list")
-@click.option("--collection", "-c", metavar="NAME", help="Of this collection. Default: of all.")
+@_collection_option
 @database_option
 @format_option
 @pass_session
@@ -44,15 +48,18 @@ def list_failures(session: Session, collection: str | None) -> None:
 
 
 @failures.command(cls=ExampleCommand, example="vecdb failures retry")
-@collection_option
+@_collection_option
 @database_option
 @pass_session
 def retry(session: Session, collection: str | None) -> None:
     """Try again what was set aside; what can be embedded now goes in."""
+    done = left = 0
     with session.open(write=True) as database:
-        found = the_collection(database, collection)
-        with ProgressBar("Embedding", "records") as progress:
-            report = found.retry_failures(progress=progress)
-        found.optimize()
-        left = len(found.failures())
-    note(f"{report.added + report.updated:,} records went in, {left:,} remain set aside.")
+        for name in [collection] if collection is not None else database.collections():
+            found = database.collection(name)
+            with ProgressBar("Embedding", "records") as progress:
+                report = found.retry_failures(progress=progress)
+            found.optimize()
+            done += report.added + report.updated
+            left += len(found.failures())
+    note(f"{done:,} records went in, {left:,} remain set aside.")

@@ -79,7 +79,9 @@ def index(
     image_embedder: str | None,
     option: dict[str, str],
 ) -> None:
-    """Put files and folders in; run it again, and only what changed is embedded and what is gone removed.
+    """Put files and folders in; again: only what changed.
+
+    Run again, it embeds what is new or changed, and removes what is gone.
 
     Texts (Markdown, source code, anything in UTF-8) are cut into passages of about 1,000 characters, by
     headings, paragraphs and sentences. Sounds and images go in whole. Hidden files, binary files and

@@ -26,10 +26,10 @@ _LIBRARIES = ("hnswlib", "numpy", "sqlalchemy", "pluggy", "click")
 @format_option
 @pass_session
 def info(session: Session) -> None:
-    """Show versions, sizes and the state of everything: what to send along with a question.
+    """Show versions, sizes and the state of everything.
 
-    Works without a database as well. "pending": vectors that are searched exactly because the graph
-    does not hold them yet.
+    It is what to send along with a question, and works without a database as well. "pending": vectors
+    that are searched exactly because the graph does not hold them yet.
     """
     fields: dict[str, Any] = {
         "vecdb": vecdb.__version__,

@@ -29,7 +29,10 @@ from vecdb.types import Record
 @format_option
 @pass_session
 def get(session: Session, ids: tuple[str, ...], vectors: bool, collection: str | None) -> None:
-    """Show the records with these ids. Ends with 1 if one of them does not exist."""
+    """Show records by their ids.
+
+    Ends with 1 if one of them does not exist.
+    """
     with session.open() as database:
         records = [record for found in _chosen(database, collection) for record in found.get(ids)]
     if session.format == "table":
@@ -64,7 +67,11 @@ def _fields(record: Record, *, vectors: bool) -> dict[str, Any]:
     return fields
 
 
-@click.command(cls=ExampleCommand, example="vecdb delete a b --yes\nvecdb delete --where \"year<2000\" --yes")
+@click.command(
+    cls=ExampleCommand,
+    example="vecdb delete a b --collection notes --yes\n"
+    'vecdb delete --where "year<2000" --collection notes --yes',
+)
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @where_option
 @yes_option
@@ -74,7 +81,10 @@ def _fields(record: Record, *, vectors: bool) -> dict[str, Any]:
 def delete(
     session: Session, ids: tuple[str, ...], where: dict[str, Any] | None, yes: bool, collection: str | None
 ) -> None:
-    """Delete records by their ids, or those that fit a filter; with both, those that meet both."""
+    """Delete records, by ids or by a filter.
+
+    With both, those that meet both.
+    """
     if not ids and where is None:
         raise click.UsageError("Give ids, or --where.")
     with session.open(write=True) as database:
@@ -87,13 +97,16 @@ def delete(
     note(f"Deleted {deleted:,} records.")
 
 
-@click.command(cls=ExampleCommand, example="vecdb count --where \"year>=2020\"")
+@click.command(cls=ExampleCommand, example='vecdb count --where "year>=2020"')
 @where_option
 @click.option("--collection", "-c", metavar="NAME", help="Of this collection. Default: of all.")
 @database_option
 @pass_session
 def count(session: Session, where: dict[str, Any] | None, collection: str | None) -> None:
-    """Count the records, or those that fit a filter."""
+    """Count records.
+
+    With --where, those that fit.
+    """
     with session.open() as database:
         click.echo(sum(found.count(where) for found in _chosen(database, collection)))
 

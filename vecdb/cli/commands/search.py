@@ -72,9 +72,9 @@ def search(
     explain: bool,
     **how: Any,
 ) -> None:
-    """Find the records nearest to QUERY, the best first.
+    """Find the records nearest to a text or a file.
 
-    The score is larger for better hits; for the metric cosine it is the cosine itself, 1 at best.
+    The best come first. The score is larger for better hits; for the metric cosine it is the cosine itself, 1 at best.
     """
     content = file or query
     if content is None:

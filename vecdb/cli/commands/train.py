@@ -39,7 +39,7 @@ from vecdb.types import Record
     shell_complete=complete_collections,
     help="Train on the texts of this collection. Repeatable.",
 )
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The model file to write.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="The model file to write.")
 @key_value_option("--option", "An option of the training. Repeatable.")
 @click.option("--options", "list_options", is_flag=True, help="List the training's options, and do nothing.")
 @database_option
@@ -55,10 +55,11 @@ def train(
     option: dict[str, str],
     list_options: bool,
 ) -> None:
-    """Train the embedder NAME on texts: files, folders, or the texts of a collection.
+    """Train an embedder on texts of your own.
 
-    Then use it: vecdb collections create NAME --embedder fasttext:MODEL. Which embedders can be trained
-    is told by `vecdb embedders list`.
+    They are in files, folders, or a collection. Afterwards:
+    vecdb collections create NAME --embedder fasttext:MODEL.
+    Which embedders can be trained is told by `vecdb embedders list`.
     """
     info = session.plugins.embedder(name)
     if list_options:

@@ -1,0 +1,77 @@
+"""Reading lines, JSON lines and CSV."""
+
+import pytest
+
+from vecdb import InvalidInputError, Record
+from vecdb.cli.records_in import guess_format, read_records
+
+
+def read(text, format):
+    bad = []
+    records = list(read_records(iter(text.splitlines(keepends=True)), format, lambda n, error: bad.append((n, str(error)))))
+    return records, bad
+
+
+def test_lines_get_ids_of_their_own():
+    records, bad = read("one\n\n  two \r\none\n", "lines")
+    assert [record.content for record in records] == ["one", "  two ", "one"]
+    assert len({record.id for record in records}) == 3
+    assert bad == []
+
+
+def test_json_lines():
+    text = (
+        '{"id": "a", "content": "x", "metadata": {"year": 1}, "kind": "note"}\n'
+        '{"id": 7, "text": "y"}\n\n'
+        '{"id": "v", "vector": [1, 2]}\n'
+    )
+    assert read(text, "jsonl")[0] == [
+        Record("a", "x", {"kind": "note", "year": 1}, None),
+        Record("7", "y", {}, None),
+        Record("v", None, {}, [1, 2]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "not an object"),
+        ('{"content": "a", "text": "b"}', "both"),
+        ('{"content": "a", "metadata": 3}', "metadata"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_bad_line_is_told_with_its_number_and_the_rest_is_read(line, problem):
+    records, bad = read(f'{{"id": "a", "text": "x"}}\n{line}\n{{"id": "b", "text": "y"}}\n', "jsonl")
+    assert [record.id for record in records] == ["a", "b"]
+    [(number, message)] = bad
+    assert number == 2
+    assert problem in message
+
+
+def test_csv_numbers_become_numbers_and_empty_cells_are_left_out():
+    text = 'id,text,year,price,zip,note,big\na,"x, y",2020,1.50,01234,,99999999999999999999\n1,"two\nlines",-3,1e5,0,n,+1\n'
+    assert read(text, "csv")[0] == [
+        Record("a", "x, y", {"year": 2020, "price": 1.5, "zip": "01234", "big": "99999999999999999999"}),
+        Record("1", "two\nlines", {"year": -3, "price": "1e5", "zip": 0, "note": "n", "big": "+1"}),
+    ]
+
+
+def test_csv_with_too_many_cells_in_a_row():
+    records, bad = read("id,text\na,x\nb,y,z\nc,w\n", "csv")
+    assert [record.id for record in records] == ["a", "c"]
+    assert bad[0][0] == 3
+
+
+def test_csv_without_content():
+    with pytest.raises(InvalidInputError, match="call one of them 'content'"):
+        read("id,body\na,x\n", "csv")
+
+
+@pytest.mark.parametrize(("first", "format"), [('{"text": "a"}', "jsonl"), ("{}", "jsonl"), ("{a", "lines"), ("3", "lines")])
+def test_the_format_is_guessed_from_the_first_line(first, format):
+    found, lines = guess_format(iter([first, "x"]))
+    assert found == format
+    assert list(lines) == [first, "x"]
+    assert list(guess_format(iter([]))[1]) == []
