@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 from vecdb.errors import VecdbError
@@ -12,7 +11,8 @@ from vecdb.storage.consistency import DamagedVector, check_rows, counts, damaged
 from vecdb.storage.contents import encode_content
 from vecdb.storage.engine import DatabaseEngine
 from vecdb.storage.records import read_by_label
-from vecdb.storage.writes import NewRecord, NewVector, replace_records
+from vecdb.storage.writes import replace_vector
+from vecdb.sync import SpaceIndex
 from vecdb.types import CheckReport, Problem
 from vecdb.vectors import to_blobs
 
@@ -32,15 +32,18 @@ def check_database(engine: DatabaseEngine, spaces: Mapping[str, Sequence[Space]]
         with engine.transaction() as transaction:
             mend_rows(transaction)
         with engine.snapshot() as snapshot:
-            left = {problem.where + problem.what.partition("(")[0] for problem in check_rows(snapshot)}
+            remaining = {problem.where + problem.what.partition("(")[0] for problem in check_rows(snapshot)}
         problems = [
-            replace(problem, fixed=problem.where + problem.what.partition("(")[0] not in left) for problem in problems
+            replace(problem, fixed=problem.where + problem.what.partition("(")[0] not in remaining)
+            for problem in problems
         ]
     by_id = {space.row.id: (name, space) for name, group in spaces.items() for space in group}
     problems += [_damaged(engine, vector, by_id, fix=fix) for vector in damaged]
+    with engine.snapshot() as snapshot:
+        left = {vector.label for vector in damaged_vectors(snapshot)}
     for name, group in spaces.items():
         for space in group:
-            problems += _index_problems(name, space, fix=fix)
+            problems += _index_problems(engine, name, space, left, fix=fix)
     with engine.snapshot() as snapshot:
         collections, records, vectors = counts(snapshot)
     return CheckReport(tuple(problems), collections, records, vectors)
@@ -64,31 +67,33 @@ def _damaged(
 
 
 def _embed_again(engine: DatabaseEngine, vector: DamagedVector, space: Space) -> None:
+    """The records of one vector embed to the same numbers: the first that can be embedded does for all."""
     with engine.snapshot() as snapshot:
         stored = read_by_label(snapshot, vector.label)
     contents = [encode_content(record.content) for record in stored]
-    items = [content.sources[space.row.source][0] for content in contents]
-    vectors = to_blobs(space.embed(items, "document").check())
-    changed = []
-    for record, content, data in zip(stored, contents, vectors, strict=True):
-        others = tuple(
-            NewVector(space_id, to_blobs(kept[None, :])[0], None)
-            for space_id, kept in record.vectors.items()
-            if space_id != space.row.id
-        )
-        mine = NewVector(space.row.id, data, content.sources[space.row.source][1])
-        text = json.dumps(record.metadata, ensure_ascii=False, separators=(",", ":"))
-        new = NewRecord(record.id, content.kind, content.text, content.hash, text, content.blobs, (mine, *others))
-        changed.append((record.key, new))
+    embedded = space.embed([content.sources[space.row.source][0] for content in contents], "document")
+    failed = {error.index for error in embedded.errors}
+    good = next((position for position in range(len(contents)) if position not in failed), None)
+    data = to_blobs(embedded.check() if good is None else embedded.vectors[good : good + 1])
     with engine.transaction() as transaction:
-        replace_records(transaction, changed)
+        if data:
+            replace_vector(transaction, space.row.id, vector.label, data[0])
 
 
-def _index_problems(name: str, space: Space, *, fix: bool) -> list[Problem]:
-    lacking, surplus = space.index.differences()
+def _index_problems(engine: DatabaseEngine, name: str, space: Space, damaged: Set[int], *, fix: bool) -> list[Problem]:
+    lacking, surplus = _differences(space, damaged)
     if not lacking and not surplus:
         return []
-    what = f"the index lacks {len(lacking)} vectors and holds {len(surplus)} that are gone"
-    if fix:
+    what = f"the index lacks {lacking} vectors and holds {surplus} that are gone"
+    if fix and space.index.graph is not None:
         space.index.rebuild()
-    return [Problem(f"collection {name!r}, {space.what}", what, fixed=fix, advice="run `vecdb reindex`")]
+    elif fix:
+        space.index = SpaceIndex(engine, space.row)  # brute force has no file: it begins again from the rows
+    fixed = fix and _differences(space, damaged) == (0, 0)
+    return [Problem(f"collection {name!r}, {space.what}", what, fixed=fixed, advice="run `vecdb reindex`")]
+
+
+def _differences(space: Space, damaged: Set[int]) -> tuple[int, int]:
+    """How many vectors the index lacks, those apart that it must not have, and how many are too many."""
+    lacking, surplus = space.index.differences()
+    return len(set(lacking) - damaged), len(surplus)

@@ -27,7 +27,8 @@ def test_collections_are_listed(run, notes, monkeypatch):
 
 
 def test_create_show_and_delete(run, notes):
-    run("collections", "create", "points", "--dimension", "4", "--metric", "l2", "--index", "hnsw", "--M", "8", "--ef", "50")
+    options = ["--dimension", 4, "--metric", "l2", "--index", "hnsw", "--M", 8, "--ef", 50]
+    run("collections", "create", "points", *options)
     shown = json.loads(run("collections", "show", "points", "--format", "json").stdout)
     space = shown["spaces"]["default"]
     assert (space["dimension"], space["metric"], space["index"]) == (4, "l2", "hnsw")
@@ -39,7 +40,8 @@ def test_create_show_and_delete(run, notes):
 
 
 def test_options_of_an_embedder_have_the_types_of_its_config(run, notes, words_file):
-    run("collections", "create", "mean", "-e", f"word2vec:{words_file}", "--option", "pooling=mean", "--option", "max_words=5")
+    options = ["--option", "pooling=mean", "--option", "max_words=5"]
+    run("collections", "create", "mean", "-e", f"word2vec:{words_file}", *options)
     options = json.loads(run("collections", "show", "mean", "--format", "json").stdout)["spaces"]["default"]["options"]
     assert (options["pooling"], options["max_words"]) == ("mean", 5)
 
@@ -71,12 +73,15 @@ def test_check_finds_damage_and_fix_mends_it(run, notes):
     import sqlite3
 
     with sqlite3.connect(notes / "vecdb.sqlite3") as connection:
-        connection.execute("UPDATE vectors SET crc = crc + 1 WHERE label = (SELECT min(label) FROM vectors)")
+        connection.execute("UPDATE vectors SET checksum = checksum + 1 WHERE label = (SELECT min(label) FROM vectors)")
     connection.close()
     found = json.loads(run("check", "--format", "json", status=1).stdout)
     assert "damaged" in found[0]["what"]
-    run("check", "--fix")
-    assert "All is well" in run("check").stderr
+    assert found[0]["fixed"] is False
+    assert "There are problems" in run("check", status=1).stderr
+    result = run("check", "--fix", "--format", "json")
+    assert all(problem["fixed"] for problem in json.loads(result.stdout))
+    assert "Everything was mended" in result.stderr
 
 
 def test_backup_is_a_database_of_its_own(run, notes, own_folder):
@@ -166,7 +171,8 @@ def test_plugins_are_listed(run):
 def test_train_on_files_and_on_a_collection(run, notes, own_folder):
     (own_folder / "texts").mkdir()
     for number in range(4):
-        (own_folder / "texts" / f"{number}.txt").write_text("the cat sat on a mat and the dog ate bread with cheese\n" * 3)
+        text = "the cat sat on a mat and the dog ate bread with cheese\n" * 3
+        (own_folder / "texts" / f"{number}.txt").write_text(text)
     small = ["--option", "dimension=8", "--option", "buckets=100", "--option", "min_count=1"]
     report = json.loads(run("train", "fasttext", "texts", "-o", "out/m.bin", *small, "--format", "json").stdout)
     assert (report["texts"], report["dimension"]) == (4, 8)

@@ -67,7 +67,7 @@ def test_what_is_left_out_is_counted_with_its_reason(index, docs, run, words_fil
     assert index("docs")["skipped"] == 6
     told = run("--db", "pets.vecdb", "index", "docs").stderr
     for line in ("2 skipped, hidden: .git, .hidden", "1 skipped, binary: program.bin",
-                 "1 skipped, not UTF-8 text: old.txt", "1 skipped, empty: empty.txt"):  # fmt: skip
+                 "1 skipped, not UTF-8 text: old.txt", "2 skipped, empty: empty.txt, spaces.txt"):  # fmt: skip
         assert line in told
 
 
@@ -114,6 +114,12 @@ def test_the_same_files_have_the_same_ids_from_wherever_it_runs(index, docs, run
     monkeypatch.chdir(docs)
     report = json.loads(run("--db", "../pets.vecdb", "index", ".", "../docs/deep", "--format", "json").stdout)
     assert (report["files"], report["embedded"], report["records_removed"]) == (5, 0, 0)
+
+
+def test_a_missing_path_whose_files_are_known_means_that_they_are_gone(index, docs, run):
+    index("docs")
+    shutil.rmtree(docs)
+    assert index("docs", embedder=False)["records_removed"] == 5
 
 
 def test_files_outside_the_databases_folder_have_absolute_names(index, docs, tmp_path_factory):
@@ -168,7 +174,7 @@ def test_a_text_without_a_known_word_costs_only_itself_and_is_not_tried_each_tim
 def test_a_text_that_turns_out_not_to_be_one(index, docs, run):
     (docs / "late.txt").write_bytes(b"cat " * 5000 + b"\xff")
     assert index("docs")["records_added"] == 5
-    assert "not UTF-8 text: late.txt, old.txt" in run("--db", "pets.vecdb", "index", "docs").stderr or True
+    assert "not UTF-8 text: old.txt, late.txt" in run("--db", "pets.vecdb", "index", "docs").stderr
 
 
 def test_sounds_go_to_a_space_of_their_own_and_a_bad_one_costs_only_itself(index, docs, run):
@@ -197,7 +203,7 @@ def test_images_are_left_out_without_an_embedder_for_them(index, docs, run):
 def test_without_an_embedder_one_is_trained_on_the_texts_and_kept_in_the_database(run, own_folder, monkeypatch):
     (own_folder / "docs").mkdir()
     (own_folder / "docs" / "cats.txt").write_text("The cat sleeps in the sun. A kitten plays with the cat.\n" * 5)
-    (own_folder / "docs" / "bread.txt").write_text("Bake the bread in the oven. Bread is made of flour and water.\n" * 5)
+    (own_folder / "docs" / "bread.txt").write_text("Bake the bread in the oven. Bread is flour and water.\n" * 5)
     result = run("--db", "pets.vecdb", "index", "docs")
     assert "Trained fasttext on your texts" in result.stderr
     assert (own_folder / "pets.vecdb" / "models" / "files.bin").exists()

@@ -19,8 +19,18 @@ COLUMNS = [
     Column("metadata", shrink=True, least=8),
 ]
 ROWS = [
-    {"rank": 1, "id": "gzip.open", "content": "Open a gzip-compressed file in binary mode.", "metadata": {"year": 2020}},
-    {"rank": 10, "id": "日本", "content": "日本語のテキストをひらく、とても長い文", "metadata": {"tags": ["a", "b"], "ok": True}},
+    {
+        "rank": 1,
+        "id": "gzip.open",
+        "content": "Open a gzip-compressed file in binary mode.",
+        "metadata": {"year": 2020},
+    },
+    {
+        "rank": 10,
+        "id": "日本",
+        "content": "日本語のテキストをひらく、とても長い文",
+        "metadata": {"tags": ["a", "b"], "ok": True},
+    },
 ]
 
 
@@ -44,7 +54,8 @@ def test_no_line_of_a_table_is_wider_than_the_terminal(width):
 
 
 def test_a_column_that_wraps_shows_all_of_its_text():
-    lines = table([Column("option"), Column("help", shrink=True, wrap=True)], [{"option": "x", "help": "one two three"}], 17)
+    columns = [Column("option"), Column("help", shrink=True, wrap=True)]
+    lines = table(columns, [{"option": "x", "help": "one two three"}], 17)
     assert lines == ["option  help", "x       one two", "        three"]
 
 
@@ -82,7 +93,14 @@ def test_cells(value, shown):
 
 
 def test_fields_keep_the_lines_of_a_text():
-    assert field_lines({"id": "a", "content": "one\ntwo", "n": 2}, 40) == ["id       a", "content  one", "         two", "n        2"]
+    assert field_lines({"id": "a", "content": "one\n  two", "n": 2, "long": "word " * 8}, 40) == [
+        "id       a",
+        "content  one",
+        "           two",
+        "n        2",
+        "long     word word word word word word",
+        "         word word",
+    ]
 
 
 def test_json_and_json_lines_hold_all_values(capsys):

@@ -8,8 +8,8 @@ from vecdb.cli.records_in import guess_format, read_records
 
 def read(text, format):
     bad = []
-    records = list(read_records(iter(text.splitlines(keepends=True)), format, lambda n, error: bad.append((n, str(error)))))
-    return records, bad
+    lines = iter(text.splitlines(keepends=True))
+    return list(read_records(lines, format, lambda number, error: bad.append((number, str(error))))), bad
 
 
 def test_lines_get_ids_of_their_own():
@@ -51,7 +51,11 @@ def test_a_bad_line_is_told_with_its_number_and_the_rest_is_read(line, problem):
 
 
 def test_csv_numbers_become_numbers_and_empty_cells_are_left_out():
-    text = 'id,text,year,price,zip,note,big\na,"x, y",2020,1.50,01234,,99999999999999999999\n1,"two\nlines",-3,1e5,0,n,+1\n'
+    text = (
+        'id,text,year,price,zip,note,big\n'
+        'a,"x, y",2020,1.50,01234,,99999999999999999999\n'
+        '1,"two\nlines",-3,1e5,0,n,+1\n'
+    )
     assert read(text, "csv")[0] == [
         Record("a", "x, y", {"year": 2020, "price": 1.5, "zip": "01234", "big": "99999999999999999999"}),
         Record("1", "two\nlines", {"year": -3, "price": "1e5", "zip": 0, "note": "n", "big": "+1"}),
@@ -69,7 +73,9 @@ def test_csv_without_content():
         read("id,body\na,x\n", "csv")
 
 
-@pytest.mark.parametrize(("first", "format"), [('{"text": "a"}', "jsonl"), ("{}", "jsonl"), ("{a", "lines"), ("3", "lines")])
+@pytest.mark.parametrize(
+    ("first", "format"), [('{"text": "a"}', "jsonl"), ("{}", "jsonl"), ("{a", "lines"), ("3", "lines")]
+)
 def test_the_format_is_guessed_from_the_first_line(first, format):
     found, lines = guess_format(iter([first, "x"]))
     assert found == format

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -207,7 +210,7 @@ except vecdb.ReadOnlyError as error:
     print("ReadOnlyError", error)
 with vecdb.open(folder, read_only=True) as database:
     collection = database.collection("c")
-    print([hit.id for hit in collection.search([1, 2])], len(collection), bool(database.check()))
+    print([hit.content for hit in collection.search([1, 2])], len(collection), bool(database.check()))
 try:
     vecdb.open(os.path.dirname(folder) + "/new.vecdb")
 except vecdb.ReadOnlyError as error:
@@ -216,20 +219,24 @@ except vecdb.ReadOnlyError as error:
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs root, to become another user")
-def test_a_folder_that_belongs_to_somebody_else(made):
-    """As another user: reading works, writing is refused with what to do."""
-    for path in (made, made / "index"):
-        path.chmod(0o755)
-    for path in made.parents:
-        if path.stat().st_uid == os.geteuid() and str(path).startswith("/tmp/"):
+@pytest.mark.parametrize("in_use", [False, True])
+def test_a_folder_that_belongs_to_somebody_else(made, in_use):
+    """As another user: reading works, also while its owner writes; writing is refused with what to do."""
+    for path in (made, *made.parents):
+        if path.stat().st_uid == os.geteuid() and path.is_relative_to(tempfile.gettempdir()):
             path.chmod(path.stat().st_mode | 0o055)
-    command = [sys.executable, "-c", AS_NOBODY, made]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    (made / "index").chmod(0o755)
+    with contextlib.ExitStack() as stack:
+        if in_use:
+            owner = stack.enter_context(vecdb.open(made)).collection("c")
+            owner.upsert(["new text"], ids=["x"], vectors=[[1, 2]])
+        command = [sys.executable, "-c", AS_NOBODY, made]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
     assert run.returncode == 0, run.stderr
     write, read, new = run.stdout.splitlines()
     assert write.startswith("ReadOnlyError")
-    assert "read_only=True" in write
-    assert read == "['x'] 1 True"
+    assert re.search("open .*read.only", write)
+    assert read == ("['new text'] 1 True" if in_use else "['text'] 1 True")
     assert new.startswith("ReadOnlyError")
     assert "writable place" in new
 

@@ -64,17 +64,26 @@ def demo(session: Session, force: bool, limit: int) -> None:
     path = session.path or DEFAULT_PATH
     _make_room(path, force=force)
     begin = time.monotonic()
-    docstrings = _collect(limit)
+    try:
+        _build(session, path, _collect(limit))
+    except BaseException:  # also Ctrl-C: half a demo would only be in the way of the next one
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    note(f"Done in {format_seconds(time.monotonic() - begin)}: {path}\n")
+    with vecdb.open(path, read_only=True, plugins=session.plugins) as database:
+        collection = database.collection(COLLECTION)
+        collection.search("anything")  # loads model and vectors, so that the times below are those of a search
+        for query, where in _SEARCHES:
+            _search(collection, query, where)
+    _tell_next(path)
+
+
+def _build(session: Session, path: Path, docstrings: Sequence[Docstring]) -> None:
     with vecdb.open(path, plugins=session.plugins) as database:
         model = database.path / MODELS_FOLDER / f"{COLLECTION}.bin"
         _train(session, docstrings, model)
         embedder = EmbedderRef("fasttext", {"model": model, **_EMBEDDING})
-        collection = database.create_collection(COLLECTION, embedder=embedder)
-        _store(collection, docstrings)
-        note(f"Done in {format_seconds(time.monotonic() - begin)}: {path}\n")
-        for query, where in _SEARCHES:
-            _search(collection, query, where)
-    _tell_next(path)
+        _store(database.create_collection(COLLECTION, embedder=embedder), docstrings)
 
 
 def _make_room(path: Path, *, force: bool) -> None:

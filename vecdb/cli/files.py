@@ -77,13 +77,17 @@ def find_files(paths: Iterable[Path], base: Path) -> tuple[list[FoundFile], Skip
     skipped = Skipped()
     found: dict[Path, FoundFile] = {}
     for path in paths:
-        absolute = Path(os.path.abspath(path))  # noqa: PTH100  (also removes "..", which Path.absolute keeps)
-        for file in _walk(absolute, skipped):
+        for file in _walk(absolute(path), skipped):
             if file not in found:
                 made = _file(file, base, skipped)
                 if made is not None:
                     found[file] = made
     return list(found.values()), skipped
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root, without ".."; links are not followed, so that names stay as people know them."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  (Path.absolute keeps "..")
 
 
 def _walk(path: Path, skipped: Skipped) -> Iterator[Path]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vecdb.cli.files import FoundFile, Skipped, read_text
+from vecdb.cli.files import FoundFile, Skipped, absolute, read_text
 from vecdb.cli.passages import split_passages
 from vecdb.collection import Collection
 from vecdb.types import IngestReport, Metadata, Record
@@ -116,7 +115,7 @@ def _gone(
 ) -> list[str]:
     """The stored files below the paths that are not there any more, or have become something else."""
     present = {file.name for file in files}
-    roots = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100  (see find_files)
+    roots = [absolute(path) for path in paths]
     gone = []
     for name, one in known.items():
         place = base / name

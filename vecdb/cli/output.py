@@ -22,7 +22,7 @@ from vecdb.types import Audio, Image
 ELLIPSIS = "…"
 _GAP = "  "
 _WIDTH_WITHOUT_TERMINAL = 120
-_LONGEST_CELL = 300
+_LONGEST_CELL = 3_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +145,10 @@ def field_lines(fields: Mapping[str, Any], width: int | None = None) -> list[str
     available = max((terminal_width() if width is None else width) - names - len(_GAP), 20)
     lines: list[str] = []
     for name, value in fields.items():
-        several = isinstance(value, str) and "\n" in value
-        shown = [_visible(part.expandtabs(4)) for part in value.splitlines()] if several else wrap(cell(value), available)
+        if isinstance(value, str) and "\n" in value:
+            shown = [_visible(part.expandtabs(4)) for part in value.splitlines()]
+        else:
+            shown = wrap(cell(value), available)
         head = pad(name, names)
         for part in shown:
             lines.append(f"{head}{_GAP}{part}".rstrip())
@@ -181,7 +183,7 @@ def plain(value: Any) -> str:
 
 
 def _one_line(text: str) -> str:
-    shortened = text[: _LONGEST_CELL * 10]
+    shortened = text[:_LONGEST_CELL]
     return _visible(" ".join(shortened.split()))
 
 

@@ -261,6 +261,8 @@ def configure(connection: sqlite3.Connection, durability: Durability) -> None:
 
 _MESSAGES: Mapping[int, tuple[type[StorageError], str]] = {
     sqlite3.SQLITE_FULL: (DiskFullError, "the disk is full and nothing of this call was stored; free some space"),
+    # SQLite's answer to an exceeded quota, or limit on file sizes.
+    sqlite3.SQLITE_IOERR_WRITE: (DiskFullError, "its file cannot grow and nothing of this call was stored; free space"),
     sqlite3.SQLITE_READONLY: (ReadOnlyError, "it cannot be written; make folder and files writable, or open read-only"),
     sqlite3.SQLITE_CANTOPEN: (StorageError, "its file cannot be opened; check that it exists, and its permissions"),
     sqlite3.SQLITE_NOTADB: (CorruptDatabaseError, "its file is not a vecdb database; give another path"),
@@ -276,7 +278,7 @@ def translated(error: Exception, folder: Path) -> StorageError:
     code = getattr(original, "sqlite_errorcode", None)
     if "closed database" in str(original):
         return DatabaseClosedError(f"the database {folder} was closed; open it again with vecdb.open")
-    kind, advice = _MESSAGES.get((code or 0) & 0xFF, (StorageError, ""))
+    kind, advice = _MESSAGES.get(code or 0) or _MESSAGES.get((code or 0) & 0xFF, (StorageError, ""))
     if not advice:
         advice = f"{original}; nothing of this call was stored, run `vecdb check` if it happens again"
     return kind(f"database {folder}: {advice}")

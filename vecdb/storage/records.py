@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, exists
 
-from vecdb.errors import CorruptDatabaseError
+from vecdb.errors import CorruptDatabaseError, VecdbWarning
 from vecdb.storage.contents import decode_content, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
 from vecdb.storage.tables import blob_references, blobs
 from vecdb.types import Content, Labels, Metadata, Vector
-from vecdb.vectors import from_blobs
+from vecdb.vectors import checksum, from_blobs
 
 PAGE = 1000
 
@@ -35,7 +36,7 @@ _COLUMNS = "SELECT key, id, kind, content, metadata FROM records WHERE collectio
 _BY_ID = f"{_COLUMNS} AND id IN (SELECT value FROM json_each(?))"
 _PAGE = f"{_COLUMNS} AND key > ? ORDER BY key LIMIT ?"
 _VECTORS = """
-    SELECT record_key, record_vectors.space_id, data FROM record_vectors JOIN vectors USING (label)
+    SELECT record_key, record_vectors.space_id, data, checksum FROM record_vectors JOIN vectors USING (label)
     WHERE record_key IN (SELECT value FROM json_each(?))"""
 _COUNT = "SELECT count(*) FROM records WHERE collection_id = ?"
 _BLOB = "SELECT data FROM blobs WHERE hash = ?"
@@ -79,8 +80,18 @@ def read_by_label(snapshot: Snapshot, label: int) -> list[StoredRecord]:
 def _with_vectors(snapshot: Snapshot, rows: Sequence[Any]) -> list[StoredRecord]:
     read_blob = blob_reader(snapshot)
     found: dict[int, dict[int, Vector]] = {row[0]: {} for row in rows}
-    for key, space_id, data in snapshot.rows(_VECTORS, (json.dumps(list(found)),)):
-        found[key][space_id] = from_blobs([data], len(data) // 4)[0]
+    damaged = 0
+    for key, space_id, data, crc in snapshot.rows(_VECTORS, (json.dumps(list(found)),)):
+        if checksum(data) == crc:
+            found[key][space_id] = from_blobs([data], len(data) // 4)[0]
+        else:
+            damaged += 1
+    if damaged:
+        warnings.warn(
+            f"{damaged} stored vector(s) are damaged and left out of their records; run `vecdb check`",
+            VecdbWarning,
+            stacklevel=2,
+        )
     return [
         StoredRecord(key, id, decode_content(kind, content, read_blob), decode_metadata(metadata), found[key])
         for key, id, kind, content, metadata in rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +60,13 @@ def existing_records(
     found = {id: Existing(key, content_hash, metadata, {}) for id, key, content_hash, metadata in rows}
     if with_vectors and found:
         by_key = {existing.key: existing for existing in found.values()}
-        for key, space_id, digest in snapshot.rows(
-            "SELECT record_key, record_vectors.space_id, hash FROM record_vectors JOIN vectors USING (label) "
+        # The hash is made anew: a damaged vector must not pass for what it was.
+        for key, space_id, data in snapshot.rows(
+            "SELECT record_key, record_vectors.space_id, data FROM record_vectors JOIN vectors USING (label) "
             "WHERE record_key IN (SELECT value FROM json_each(?))",
             (json.dumps(list(by_key)),),
         ):
-            by_key[key].vector_hashes[space_id] = digest
+            by_key[key].vector_hashes[space_id] = vector_hash(data)
     return found
 
 
@@ -204,21 +205,33 @@ def _put_vectors(transaction: Snapshot, space_id: int, found: Sequence[bytes]) -
     if inserted == len(rows):
         labels = {digest: label for label, _, digest, _, _ in rows}
     else:
-        labels = _labels_by_hash(transaction, space_id, list(distinct))
+        labels = _stored_labels(transaction, space_id, distinct)
     return [labels[digest] for digest in hashes]
 
 
-def _labels_by_hash(transaction: Snapshot, space_id: int, hashes: Sequence[bytes]) -> dict[bytes, int]:
+def _stored_labels(transaction: Snapshot, space_id: int, vectors: Mapping[bytes, bytes]) -> dict[bytes, int]:
+    """The labels of stored vectors (hash to bytes); a damaged one is replaced."""
     labels: dict[bytes, int] = {}
+    hashes = list(vectors)
     for start in range(0, len(hashes), 500):
         part = hashes[start : start + 500]
-        labels.update(
-            transaction.rows(
-                f"SELECT hash, label FROM vectors WHERE space_id = ? AND hash IN ({','.join('?' * len(part))})",
-                (space_id, *part),
-            )
-        )
+        for digest, label, data in transaction.rows(
+            f"SELECT hash, label, data FROM vectors WHERE space_id = ? AND hash IN ({','.join('?' * len(part))})",
+            (space_id, *part),
+        ):
+            sound = vectors[digest]
+            labels[digest] = label if data == sound else replace_vector(transaction, space_id, label, sound)
     return labels
+
+
+def replace_vector(transaction: Snapshot, space_id: int, label: int, data: bytes) -> int:
+    """Give the records of a damaged vector a sound one, and return its label; indexes are told to forget the old one."""
+    # Under its own hash the damaged row would count as the sound vector, stored already.
+    transaction.driver.execute("UPDATE vectors SET hash = randomblob(16) WHERE label = ?", (label,))
+    (sound,) = _put_vectors(transaction, space_id, [data])
+    transaction.driver.execute("UPDATE record_vectors SET label = ? WHERE label = ?", (sound, label))
+    _drop_orphans(transaction, [(label, space_id)])
+    return sound
 
 
 def _labels_of(transaction: Snapshot, keys: Sequence[int]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import vecdb
-from vecdb.cli.files import FoundFile, find_files
+from vecdb.cli.files import FoundFile, absolute, find_files
 from vecdb.cli.indexing import FileReport, file_records, index_files, known_files
 from vecdb.cli.options import (
     ExampleCommand,
@@ -112,7 +112,7 @@ class _Indexer:
         self._database = database
         self._paths = paths
         self._name = name
-        self._base = database.path.parent
+        self._base = absolute(database.path).parent
         self.files, self.skipped = find_files(paths, self._base)
         self._reports: dict[str, FileReport] = {}
         self._failed = 0
@@ -130,8 +130,8 @@ class _Indexer:
         names = {self._collection_name(kind) for kind in kinds} & set(self._database.collections())
         known = [self._base / file for name in names for file in known_files(self._database.collection(name))]
         for path in missing:
-            absolute = path.absolute()
-            if not any(absolute == file or absolute in file.parents for file in known):
+            place = absolute(path)
+            if not any(place == file or place in file.parents for file in known):
                 raise click.UsageError(_no_such(path))
 
     def run(self, kind: Modality, embedder: str | None, options: dict[str, str]) -> None:

@@ -1,0 +1,254 @@
+"""check finds every planted inconsistency, mends what has one right answer, and says what to do about the rest."""
+
+from __future__ import annotations
+
+import sqlite3
+import warnings
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+import vecdb
+from tests.storage.embedders import plugins_for_tests
+
+TEXTS = [f"text {n}" for n in range(6)]
+
+
+@pytest.fixture
+def made(folder):
+    """A closed database: embedded texts, brought vectors (two records share one), pictures."""
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database:
+        database.create_collection("texts", embedder="counting").add(TEXTS, ids=list("abcdef"))
+        brought = database.create_collection("brought", dimension=2, metric="l2")
+        brought.add([None] * 4, ids=list("wxyz"), vectors=[[1, 2], [3, 4], [3, 4], [5, 6]])
+        database.create_collection("pictures", embedder="bytes").add([vecdb.Image(b"one"), vecdb.Image(b"two")])
+    return folder
+
+
+def plant(folder, *statements):
+    with closing(sqlite3.connect(folder / "vecdb.sqlite3")) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def ask(folder, sql):
+    with closing(sqlite3.connect(folder / "vecdb.sqlite3")) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def check(folder, *, fix=False):
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database, warnings.catch_warnings():
+        warnings.simplefilter("ignore", vecdb.VecdbWarning)
+        return database.check(fix=fix)
+
+
+def label_of(folder, id):
+    return ask(folder, f"SELECT label FROM record_vectors JOIN records ON key = record_key WHERE id = '{id}'")[0][0]
+
+
+def assert_whole(folder, *, texts=TEXTS):
+    report = check(folder)
+    assert list(report) == []
+    assert report
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database:
+        for collection in map(database.collection, database.collections()):
+            for record in collection:
+                assert collection.search(record.vectors, k=1)[0].distance == pytest.approx(0, abs=1e-6)
+        found = database.collection("texts")
+        assert [found.search(text, k=1)[0].content for text in texts] == texts
+
+
+def test_a_sound_database(made):
+    report = check(made)
+    assert report
+    assert (report.problems, report.collections, report.records, report.vectors) == ((), 3, 12, 11)
+    before = ask(made, "SELECT * FROM vectors")
+    assert check(made, fix=True)
+    assert ask(made, "SELECT * FROM vectors") == before
+    assert_whole(made)
+
+
+FLIP = "UPDATE vectors SET data = CAST(substr(data, 1, 5) || x'ff' || substr(data, 7) AS BLOB) WHERE label = {}"
+MENDABLE = {
+    "orphan vector": "INSERT INTO vectors (space_id, hash, checksum, data) SELECT id, x'00', 1, zeroblob(32) FROM spaces LIMIT 1",
+    "orphan vectors, and the log of removals lost": (
+        "INSERT INTO vectors (space_id, hash, checksum, data) SELECT id, x'00', 1, zeroblob(32) FROM spaces LIMIT 1;"
+        "DELETE FROM sqlite_sequence WHERE name = 'removals'"
+    ),
+    "last_label too low": "UPDATE spaces SET last_label = 0",
+    "removal of a live label": "INSERT INTO removals (space_id, label) SELECT space_id, label FROM vectors LIMIT 1",
+    "orphan bytes": "INSERT INTO blobs VALUES (x'00', x'01')",
+}
+
+
+@pytest.mark.parametrize("damage", MENDABLE)
+def test_what_has_one_right_answer_is_mended(made, damage):
+    plant(made, *MENDABLE[damage].split(";"))
+    report = check(made)
+    assert not report
+    assert len(report.problems) >= 1
+    assert all("--fix" in problem.advice or "reindex" in problem.advice for problem in report)
+    report = check(made, fix=True)
+    assert report
+    assert all(problem.fixed for problem in report)
+    assert_whole(made)
+
+
+def test_a_live_label_that_the_index_was_told_to_forget(made):
+    """The handle that runs check has lost the vector from its index by then; mending brings it back."""
+    with vecdb.open(made, plugins=plugins_for_tests()) as database:
+        texts = database.collection("texts")
+        assert texts.search("text 2", k=1)[0].content == "text 2"
+        label = label_of(made, "c")
+        plant(
+            made,
+            f"INSERT INTO removals (space_id, label) SELECT space_id, label FROM vectors WHERE label = {label}",
+            "UPDATE spaces SET last_removal = (SELECT max(sequence) FROM removals)",
+        )
+        assert "text 2" not in [hit.content for hit in texts.search("text 2", k=10)]
+        assert not database.check()
+        assert database.check(fix=True)
+        assert texts.search("text 2", k=1)[0].content == "text 2"
+        assert list(database.check()) == []
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw"])
+def test_a_damaged_vector_is_left_out_with_a_warning_and_embedded_again(folder, kind):
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database:
+        texts = database.create_collection("texts", embedder="counting", index=kind)
+        texts.add([*TEXTS, TEXTS[2]], ids=list("abcdefg"))
+        good = {record.id: record.vectors for record in texts}
+    label = label_of(folder, "c")
+    plant(folder, FLIP.format(label))
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database:
+        texts = database.collection("texts")
+        with pytest.warns(vecdb.VecdbWarning, match="1 stored vector.* damaged .*left out of searches; run `vecdb check`"):
+            hits = texts.search("text 2", k=10)
+        assert {hit.id for hit in hits} == set("abdef")
+        report = database.check()
+        assert not report
+        assert [problem.what for problem in report] == [f"the vector with label {label} is damaged"]
+        assert "collection 'texts', space 'default'" in report.problems[0].where
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", vecdb.VecdbWarning)
+            report = database.check(fix=True)
+        assert report
+        assert [problem.fixed for problem in report] == [True]
+        assert list(database.check()) == []
+        for id, vector in good.items():
+            np.testing.assert_array_equal(texts.get([id])[0].vectors, vector)
+        assert [hit.id for hit in texts.search("text 2", k=2)] == ["c", "g"]
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database:
+        assert [hit.id for hit in database.collection("texts").search("text 2", k=2)] == ["c", "g"]
+
+
+def test_a_truncated_vector(made):
+    plant(made, f"UPDATE vectors SET data = substr(data, 1, 7) WHERE label = {label_of(made, 'c')}")
+    assert not check(made)
+    assert check(made, fix=True)
+    assert_whole(made)
+
+
+def test_embedding_again_keeps_the_vectors_of_other_spaces(folder):
+    spaces = {"default": {"embedder": "counting", "source": "a"}, "b": {"embedder": "counting", "source": "b"}}
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database:
+        collection = database.create_collection("c", spaces=spaces)
+        collection.add([{"a": "one", "b": "two"}], ids=["x"], metadata=[{"n": 1.0, "ä": [None]}])
+        before = collection.get(["x"])[0]
+    rows = "SELECT space_id, source_hash FROM record_vectors ORDER BY 1"
+    hashes = ask(folder, rows)
+    plant(folder, FLIP.format("(SELECT min(label) FROM vectors)"))
+    assert check(folder, fix=True)
+    assert ask(folder, rows) == hashes  # known as embedded: equal content is not embedded again
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database:
+        after = database.collection("c").get(["x"])[0]
+    assert (repr(after.metadata), after.content) == (repr(before.metadata), before.content)
+    for name in spaces:
+        np.testing.assert_array_equal(after.vectors[name], before.vectors[name])
+
+
+def test_a_damaged_vector_that_the_caller_brought_cannot_be_mended(made):
+    plant(made, FLIP.format(label_of(made, "z")))
+    for fix in (False, True):
+        report = check(made, fix=fix)
+        assert not report
+        assert any("must be added again" in problem.advice for problem in report)
+        assert not any(problem.fixed for problem in report)
+    with vecdb.open(made) as database:
+        brought = database.collection("brought")
+        brought.upsert([None], ids=["z"], vectors=[[5, 6]])
+        assert [hit.id for hit in brought.search([5, 6], k=1)] == ["z"]
+    assert_whole(made)
+
+
+def test_a_new_record_does_not_share_a_damaged_vector(made):
+    plant(made, FLIP.format(label_of(made, "x")))
+    with vecdb.open(made) as database:
+        brought = database.collection("brought")
+        brought.add([None], ids=["new"], vectors=[[3, 4]])
+        assert [hit.id for hit in brought.search([3, 4], k=3)] == ["x", "y", "new"]
+    assert_whole(made)
+
+
+def test_a_damaged_vector_whose_embedder_is_missing(folder, tmp_path):
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"weights")
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database:
+        database.create_collection("texts", embedder=f"counting:{model}").add(["a"], ids=["a"])
+    plant(folder, FLIP.format(1))
+    model.unlink()
+    report = check(folder, fix=True)
+    assert not report
+    assert any("embedding again failed" in problem.advice and "model.bin" in problem.advice for problem in report)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (f"DELETE FROM vectors WHERE label = 3", "missing row of vectors"),  # noqa: F541
+        ("DELETE FROM record_vectors WHERE record_key = 2", "has no vector in any space"),
+        ("UPDATE records SET metadata = '[1]' WHERE id = 'a'", "not a JSON object"),
+        ("UPDATE records SET metadata = '{' WHERE id = 'a'", "not a JSON object"),
+        ("UPDATE record_vectors SET label = (SELECT max(label) FROM vectors) WHERE record_key = 1", "of another space"),
+        ("UPDATE records SET collection_id = 2 WHERE id = 'a'", "space of another collection"),
+        ("DELETE FROM blobs", "missing row of blobs"),
+        ("DELETE FROM collections WHERE id = 2", "missing row of collections"),
+    ],
+)
+def test_what_is_lost_is_found_and_not_called_mended(made, damage, words):
+    plant(made, damage)  # foreign keys are off on this connection
+    for fix in (False, True):
+        report = check(made, fix=fix)
+        assert not report
+        found = [problem for problem in report if words in problem.what]
+        assert found
+        assert not found[0].fixed
+        assert "backup" in found[0].advice
+
+
+def test_a_damaged_page_of_the_file(made):
+    file = made / "vecdb.sqlite3"
+    data = bytearray(file.read_bytes())
+    for page in range(8192, len(data), 8192):
+        if data[page] == 13:  # a leaf of a table
+            data[page + 3 : page + 5] = b"\xff\xff"  # its number of cells
+    file.write_bytes(data)
+    with pytest.raises(vecdb.CorruptDatabaseError, match="restore a backup"):
+        report = check(made)
+        assert not report  # noqa: PT012  (either way is an answer; a traceback of SQLite is none)
+        raise vecdb.CorruptDatabaseError("; ".join(problem.advice for problem in report))
+
+
+def test_check_compares_the_index_with_the_rows(made):
+    with vecdb.open(made, plugins=plugins_for_tests()) as database:
+        texts = database.collection("texts")
+        texts.search("a")
+        index = texts._space("default").index
+        index.tail.remove(index.tail.labels()[:2])
+        report = database.check()
+        assert not report
+        assert [problem.what for problem in report] == ["the index lacks 2 vectors and holds 0 that are gone"]
+        assert database.check(fix=True)
+        assert list(database.check()) == []
+        assert [texts.search(text, k=1)[0].content for text in TEXTS] == TEXTS
