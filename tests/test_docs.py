@@ -11,6 +11,7 @@ import re
 import runpy
 import shlex
 import sys
+import types
 from pathlib import Path
 
 import click
@@ -74,13 +75,11 @@ def _commands(group: click.Group, before: str = "") -> set[str]:
 
 def test_the_readme_names_every_command_and_no_other() -> None:
     section = README.split("## The command line")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `([^`|]+)`", section, re.MULTILINE)
     named = set()
-    for row in rows:
-        first, *rest = row.split()
-        named |= {f"{first} {name}" for name in rest[0].split("|")} if rest and "|" in rest[0] else {row}
-    listed = {name.replace("\\", "") for name in named}
-    assert listed == _commands(cli)
+    for row in re.findall(r"^\| `([^`]+)`", section, re.MULTILINE):
+        first, _, subcommands = row.replace("\\|", "|").partition(" ")
+        named |= {f"{first} {name}".strip() for name in subcommands.split("|")}
+    assert named == _commands(cli)
 
 
 def test_the_readme_names_every_hook_operator_and_embedder() -> None:
@@ -140,8 +139,11 @@ def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_public_name_is_documented() -> None:
+    public = {name: getattr(vecdb, name) for name in vecdb.__all__}
     undocumented = [
-        name for name in vecdb.__all__ if callable(getattr(vecdb, name)) and not getattr(vecdb, name).__doc__
+        name
+        for name, found in public.items()
+        if isinstance(found, type | types.FunctionType) and not (found.__doc__ or "").strip()
     ]
     assert undocumented == []
 

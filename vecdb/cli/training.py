@@ -8,23 +8,9 @@ from typing import Any
 
 from vecdb.cli.progress import ProgressBar
 from vecdb.database import Database
-from vecdb.embedder import EmbedderInfo, import_object
-from vecdb.errors import InvalidInputError
-from vecdb.options import build_config
+from vecdb.embedder import EmbedderInfo
 
 MODELS_FOLDER = "models"
-
-
-def trainer_config(info: EmbedderInfo) -> type:
-    """The class of the training's options.
-
-    Raises:
-        InvalidInputError: the embedder cannot be trained.
-    """
-    if info.trainer is None:
-        raise InvalidInputError(f"embedder {info.name!r} cannot be trained; see `vecdb embedders list`")
-    found: type = import_object(info.trainer, owner=f"embedder {info.name!r}").config
-    return found
 
 
 def train_model(
@@ -39,10 +25,7 @@ def train_model(
         options: of the training.
         from_text: whether the options are text to be read with the types of the training's config.
     """
-    config = build_config(
-        trainer_config(info), options, owner=f"training {info.name!r}", from_text=from_text
-    )
-    trainer = info.create_trainer(config)
+    trainer = info.create_trainer(options, from_text=from_text)
     output.parent.mkdir(parents=True, exist_ok=True)
     with ProgressBar(f"Training {info.name}", "words") as progress:
         return trainer.train(texts, output, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -21,8 +22,9 @@ _PAGES = 2048
 def backup(engine: DatabaseEngine, target: Path, progress: Progress | None = None) -> None:
     """Copy the database to a new folder `target`, which appears only when it is whole.
 
-    The copy is of one moment, also while others write. Index files are copied as far as they fit
-    the copied rows; they can be rebuilt, so a copy without them is complete.
+    The copy is of one moment, also while others write. Models that lie in the database folder are
+    copied too. Index files are copied as far as they fit the copied rows; they can be rebuilt, so a
+    copy without them is complete.
 
     Raises:
         AlreadyExistsError: `target` exists.
@@ -35,6 +37,7 @@ def backup(engine: DatabaseEngine, target: Path, progress: Progress | None = Non
         (unfinished / INDEX_FOLDER).mkdir(parents=True, mode=0o700)
         _copy_rows(engine, unfinished / DATABASE_FILE, progress)
         _copy_index_files(engine.folder, unfinished)
+        _copy_models(engine.folder, unfinished)
         unfinished.rename(target)
     except sqlite3.Error as error:
         raise translated(error, target) from error
@@ -62,6 +65,18 @@ def _copy_rows(engine: DatabaseEngine, file: Path, progress: Progress | None) ->
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _copy_models(folder: Path, target: Path) -> None:
+    """The files in the database folder that embedders need: their options name them by "./"."""
+    with closing(sqlite3.connect(target / DATABASE_FILE, isolation_level=None)) as copy:
+        options = [json.loads(text) for (text,) in copy.execute("SELECT options FROM spaces")]
+    names = {value for found in options for value in found.values() if isinstance(value, str) and value[:2] == "./"}
+    for name in sorted(names):
+        source, written = folder / name, target / name
+        if source.resolve().is_relative_to(folder.resolve()) and source.exists() and not written.exists():
+            written.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, written)
 
 
 def _copy_index_files(folder: Path, target: Path) -> None:

@@ -225,7 +225,7 @@ def _stored_labels(transaction: Snapshot, space_id: int, vectors: Mapping[bytes,
 
 
 def replace_vector(transaction: Snapshot, space_id: int, label: int, data: bytes) -> int:
-    """Give the records of a damaged vector a sound one, and return its label; indexes are told to forget the old one."""
+    """Give the records of a damaged vector a sound one, and return its label; indexes forget the old one."""
     # Under its own hash the damaged row would count as the sound vector, stored already.
     transaction.driver.execute("UPDATE vectors SET hash = randomblob(16) WHERE label = ?", (label,))
     (sound,) = _put_vectors(transaction, space_id, [data])

@@ -21,7 +21,7 @@ from vecdb.cli.options import (
 from vecdb.cli.output import note, write_fields
 from vecdb.cli.passages import split_passages
 from vecdb.cli.session import Session, pass_session
-from vecdb.cli.training import train_model, trainer_config
+from vecdb.cli.training import train_model
 from vecdb.types import Record
 
 
@@ -63,13 +63,13 @@ def train(
     """
     info = session.plugins.embedder(name)
     if list_options:
-        option_lines(session.format, trainer_config(info))
+        option_lines(session.format, info.trainer_class().config)
         return
     if output is None:
         raise click.UsageError("Give --output, the file to write.")
     if not paths and not from_collection:
         raise click.UsageError("Give files or folders to learn from, or --from-collection.")
-    trainer_config(info)
+    info.trainer_class()
     report: dict[str, Any] = dict(
         train_model(info, _texts(session, paths, from_collection), output, option, from_text=True)
     )
