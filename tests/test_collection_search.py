@@ -135,7 +135,9 @@ def test_records_of_one_vector_share_a_label_and_are_all_hits(database, kind):
 def test_of_a_shared_vector_only_matching_records_are_hits(database, kind):
     collection = database.create_collection("shared", dimension=2, metric="l2", index=kind)
     metadata = [{"n": n} for n in range(80)]
-    collection.add([None] * 80, ids=[str(n) for n in range(80)], metadata=metadata, vectors=[[n // 8, 0] for n in range(80)])
+    collection.add(
+        [None] * 80, ids=[str(n) for n in range(80)], metadata=metadata, vectors=[[n // 8, 0] for n in range(80)]
+    )
     collection.optimize()
     assert ids(collection.search([0, 0], k=4, where={"n": {"$in": [3, 5, 17, 79]}})) == ["3", "5", "17", "79"]
     assert ids(collection.search([0, 0], k=2, where={"n": {"$gte": 70}})) == ["70", "71"]
@@ -179,7 +181,9 @@ def test_a_batch_gives_what_single_searches_give(database, kind):
     for where in (None, {"half": 0}, {"n": {"$lt": 4}}, {"n": -1}):
         batch = collection.search_batch(queries, k=7, where=where, exact=True)
         assert batch == [collection.search(query, k=7, where=where, exact=True) for query in queries]
-        assert [ids(hits) for hits in collection.search_batch(list(queries), k=7, where=where, ef=300)] == list(map(ids, batch))
+        assert [ids(hits) for hits in collection.search_batch(list(queries), k=7, where=where, ef=300)] == list(
+            map(ids, batch)
+        )
 
 
 def test_ef_makes_a_graph_search_more_exact(database):
@@ -248,7 +252,14 @@ def test_explain_tells_the_plan_counts_and_times(database):
     collection, rows = filled(database, 400, kind="hnsw")
     collection.optimize()
     plan = collection.explain(rows[0], k=5)
-    assert (plan.strategy, plan.vectors, plan.indexed, plan.allowed, plan.k, plan.hits) == ("graph", 400, 400, None, 5, 5)
+    assert (plan.strategy, plan.vectors, plan.indexed, plan.allowed, plan.k, plan.hits) == (
+        "graph",
+        400,
+        400,
+        None,
+        5,
+        5,
+    )
     assert plan.ef >= 5
     assert plan.reason
     assert set(plan.seconds) == {"embed", "filter", "search", "fetch"}

@@ -16,11 +16,11 @@ KEYS = st.sampled_from(
      "\n", "\x01", "A", "key", "$.a", "%", "é", "e\u0301"]
 )  # fmt: skip
 NUMBERS = st.sampled_from(
-    [0, -0.0, 1, 1.0, -1, 2, 1.5, 0.1, 0.1 + 0.2, 0.3, 2**53, 2**53 + 1, float(2**53), 2**63 - 1, -(2**63), 1e308, -1e308,
-     5e-324, 1e16, 10**16, 123456789012345678, 1.2345678901234567e17, 1 / 3, 9.007199254740993e15]
+    [0, -0.0, 1, 1.0, -1, 2, 1.5, 0.1, 0.1 + 0.2, 0.3, 2**53, 2**53 + 1, float(2**53), 2**63 - 1, -(2**63), 1e308,
+     -1e308, 5e-324, 1e16, 10**16, 123456789012345678, 1.2345678901234567e17, 1 / 3, 9.007199254740993e15]
 )  # fmt: skip
-WORDS = st.sampled_from(["", "a", "b", "ab", "1", "true", "null", "2020-01-31", "2020-02", "ä", "日", "🙂🐕", "'", '"', "[]",
-                         "A", "\uffff", "\U00010000", "%", "_", "\\", "\n"])  # fmt: skip
+WORDS = st.sampled_from(["", "a", "b", "ab", "1", "true", "null", "2020-01-31", "2020-02", "ä", "日", "🙂🐕", "'", '"',
+                         "[]", "A", "\uffff", "\U00010000", "%", "_", "\\", "\n"])  # fmt: skip
 SCALARS = st.none() | st.booleans() | NUMBERS | WORDS | st.integers(-(2**63), 2**63 - 1) | st.floats(
     allow_nan=False, allow_infinity=False
 )  # fmt: skip
@@ -42,8 +42,10 @@ CONDITIONS = st.recursive(
         ),
         st.booleans().map(lambda value: {"$exists": value}),
     ),
-    lambda inner: inner.map(lambda condition: {"$not": condition})
-    | st.lists(inner, min_size=2, max_size=3).map(lambda several: {k: v for one in several for k, v in one.items()}),
+    lambda inner: (
+        inner.map(lambda condition: {"$not": condition})
+        | st.lists(inner, min_size=2, max_size=3).map(lambda several: {k: v for one in several for k, v in one.items()})
+    ),
     max_leaves=4,
 )
 FILTERS = st.recursive(
@@ -110,7 +112,10 @@ def test_the_documented_meaning(notes):
     assert found({"v": {"$gt": 0}}) == {"int", "float"}
     assert found({"author.name": "Ada"}) == {"nested"}
     assert found({"author.name": "Eve"}) == {"dotted"}
-    assert found({"$or": [{"v": 1}, {"author.name": {"$exists": True}}], "v": {"$exists": False}}) == {"nested", "dotted"}
+    assert found({"$or": [{"v": 1}, {"author.name": {"$exists": True}}], "v": {"$exists": False}}) == {
+        "nested",
+        "dotted",
+    }
     assert found({"$not": {"v": 1}}) == set(stored) - {"int", "float"}
     assert found({}) == set(stored)
 

@@ -41,7 +41,9 @@ def index_files(folder):
 
 def manifest(folder):
     with closing(sqlite3.connect(folder / "vecdb.sqlite3")) as connection:
-        return connection.execute("SELECT name, last_label, last_removal FROM index_files ORDER BY generation").fetchall()
+        return connection.execute(
+            "SELECT name, last_label, last_removal FROM index_files ORDER BY generation"
+        ).fetchall()
 
 
 def assert_right(collection, *, live=range(COUNT), rows=None):
@@ -129,11 +131,10 @@ def test_a_damaged_index_file_costs_one_warning_and_is_rebuilt(folder, damage):
     damage(index_files(folder)[0])
     with vecdb.open(folder) as database:
         collection = database.collection("c")
-        with pytest.warns(IndexRebuiltWarning, match="searches are exact and the index is rebuilt") as caught:
+        with pytest.warns(IndexRebuiltWarning, match="searches are exact and the index is rebuilt"):
             assert collection.search(vectors()[5], k=1)[0].id == "5"
-            assert_right(collection)
-            collection.optimize()
-        assert len([one for one in caught if one.category is IndexRebuiltWarning]) == 1
+        assert_right(collection)  # without another warning, which would be an error here
+        collection.optimize()
         assert collection.explain(vectors()[0]).indexed == COUNT
         assert_right(collection)
     with vecdb.open(folder) as database:
@@ -240,9 +241,10 @@ def test_a_graph_is_saved_at_closing_only_if_it_is_worthwhile(folder, monkeypatc
 def test_a_read_only_handle_writes_no_index_file(folder):
     make(folder)
     index_files(folder)[0].unlink()
-    with vecdb.open(folder, read_only=True) as database, pytest.warns(IndexRebuiltWarning):
+    with vecdb.open(folder, read_only=True) as database:
         collection = database.collection("c")
-        assert_right(collection)
+        with pytest.warns(IndexRebuiltWarning):
+            assert_right(collection)
         collection.optimize()
         assert_right(collection)
     assert index_files(folder) == []
@@ -254,7 +256,7 @@ def test_an_index_folder_that_is_gone_is_made_again(folder):
     with vecdb.open(folder) as database:
         with pytest.warns(IndexRebuiltWarning):
             assert_right(database.collection("c"))
-            database.collection("c").optimize()
+        database.collection("c").optimize()
     assert len(index_files(folder)) == 1
 
 
@@ -346,7 +348,9 @@ def test_a_handle_that_missed_more_removals_than_are_kept_loads_anew(folder, mon
         for n in range(0, 100, 5):
             writer.delete([str(n + i) for i in range(5)])
         with closing(sqlite3.connect(folder / "vecdb.sqlite3")) as connection:
-            kept, floor = connection.execute("SELECT count(*), (SELECT removal_floor FROM spaces) FROM removals").fetchone()
+            kept, floor = connection.execute(
+                "SELECT count(*), (SELECT removal_floor FROM spaces) FROM removals"
+            ).fetchone()
         assert 0 < floor < 100
         assert kept == 100 - floor
         with pytest.warns(IndexRebuiltWarning):  # the file is older than the log of removals
@@ -402,7 +406,9 @@ def test_searches_are_right_while_the_graph_is_built(folder):
     with vecdb.open(folder, durability="normal") as database:
         collection = database.create_collection("c", dimension=DIMENSION, metric="l2", index="hnsw")
         for start in range(0, 2000, 100):
-            collection.add([None] * 100, ids=[str(n) for n in range(start, start + 100)], vectors=rows[start : start + 100])
+            collection.add(
+                [None] * 100, ids=[str(n) for n in range(start, start + 100)], vectors=rows[start : start + 100]
+            )
             some = range(0, start + 100, 37)
             assert [hits[0].id for hits in collection.search_batch(rows[some], k=1)] == [str(n) for n in some]
             assert len(collection.search(rows[0], k=5000)) == start + 100

@@ -18,7 +18,7 @@ METADATA = {
     "false": False,
     "integer": -(2**63),
     "float": 0.1,
-    "text": "naïve\n\"quoted\" \\ 🙂",
+    "text": 'naïve\n"quoted" \\ 🙂',
     "list": [1, "1", 1.5, None, [], {}],
     "nested": {"a.b": {"": "empty key"}, "c": {"d": 1e308}},
     "title": "日本",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import signal
 import subprocess
@@ -76,7 +75,9 @@ def test_batches_that_were_stored_before_stay(database, collection):
     stored = len(collection) - 1
     assert stored in (40, 60)  # what had room, in whole batches
     disk.empty()
-    report = collection.ingest((vecdb.Record(str(n), "text", {"long": "x" * 2000}, rows[n]) for n in range(100)), batch_size=20)
+    report = collection.ingest(
+        (vecdb.Record(str(n), "text", {"long": "x" * 2000}, rows[n]) for n in range(100)), batch_size=20
+    )
     assert (report.unchanged, report.added) == (stored, 100 - stored)
 
 
@@ -91,7 +92,8 @@ with vecdb.open(folder) as database:
     done = 0
     try:
         for start in range(0, 4000, 100):
-            collection.add([None] * 100, ids=[str(n) for n in range(start, start + 100)], vectors=rows[start : start + 100])
+            part = range(start, start + 100)
+            collection.add([None] * 100, ids=[str(n) for n in part], vectors=rows[part])
             done += 100
     except vecdb.StorageError as error:
         print(done, type(error).__name__)
@@ -152,9 +154,12 @@ def small_disk(tmp_path):
     """A file system of 4 MB, where we may mount one."""
     place = tmp_path / "small"
     place.mkdir()
-    if shutil.which("mount") is None or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], capture_output=True, check=False
-    ).returncode:
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], capture_output=True, check=False
+        ).returncode
+    ):
         pytest.skip("this process may not mount a file system")
     yield place
     subprocess.run(["umount", "-l", place], check=True)
@@ -164,12 +169,12 @@ def test_a_disk_that_is_really_full(small_disk):
     rows = np.random.default_rng(0).standard_normal((4000, 256))
     with vecdb.open(small_disk / "a.vecdb") as database:
         collection = database.create_collection("c", dimension=256, metric="l2")
-        done = 0
+        stream = (vecdb.Record(str(n), None, {}, rows[n]) for n in range(4000))
         with pytest.raises(DiskFullError):
-            for start in range(0, 4000, 100):
-                collection.add([None] * 100, ids=[str(n) for n in range(start, start + 100)], vectors=rows[start : start + 100])
-                done += 100
-        assert len(collection) == done > 0
+            collection.ingest(stream, batch_size=100)
+        done = len(collection)
+        assert 0 < done < 4000
+        assert done % 100 == 0
         assert collection.search(rows[0], k=1)[0].id == "0"
     with vecdb.open(small_disk / "a.vecdb") as database:
         assert len(database.collection("c")) == done

@@ -128,7 +128,9 @@ with vecdb.open(sys.argv[1]) as database, database._engine.transaction():
         vecdb.open(folder, timeout=0.2) as database,
     ):
         assert other.stdout.readline() == "holding\n"
-        with pytest.raises(DatabaseLockedError, match=rf"written by process {other.pid}, for more than 0.2 s") as caught:
+        with pytest.raises(
+            DatabaseLockedError, match=rf"written by process {other.pid}, for more than 0.2 s"
+        ) as caught:
             database.create_collection("c", dimension=2)
         assert caught.value.holder == other.pid
         assert database.collections() == []  # readers do not wait
@@ -139,16 +141,19 @@ with vecdb.open(sys.argv[1]) as database, database._engine.transaction():
 
 def test_a_thread_that_does_not_let_go(database):
     database._engine.writer_lock._timeout = 0.1
-    with database._engine.transaction():
-        waiter = threading.Thread(target=lambda: errors.append(pytest.raises(DatabaseLockedError, write)))
-        errors = []
+    holders = []
 
-        def write():
+    def write():
+        try:
             database.create_collection("c", dimension=2)
+        except DatabaseLockedError as error:
+            holders.append(error.holder)
 
+    with database._engine.transaction():
+        waiter = threading.Thread(target=write)
         waiter.start()
         waiter.join()
-    assert errors[0].value.holder == os.getpid()
+    assert holders == [os.getpid()]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -37,7 +37,7 @@ SCHEMA_VERSION = 1
 APPLICATION_ID = 0x76656364  # "vecd", shown by `file`
 INDEX_FOLDER = "index"
 _PAGE_SIZE = 8192
-_OWN_FILES = {DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm", LOCK_FILE, INDEX_FOLDER}
+_OWN_FILES = {LOCK_FILE, INDEX_FOLDER, *(DATABASE_FILE + suffix for suffix in ("", "-wal", "-shm", "-journal"))}
 
 
 def open_engine(folder: Path, *, read_only: bool, durability: Durability, timeout: float) -> DatabaseEngine:
