@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from vecdb.batches import batches_of
 from vecdb.builder import IndexBuilder
-from vecdb.drafts import Draft, as_list, make_drafts, record_draft
-from vecdb.errors import InvalidInputError, NotFoundError, RecordNotFoundError, VecdbError
+from vecdb.drafts import Draft, as_list, make_drafts
+from vecdb.errors import InvalidInputError, NotFoundError, RecordNotFoundError
 from vecdb.searching import SearchRequest, explain, query_vectors, search
 from vecdb.space import DEFAULT_SPACE, Space
-from vecdb.storage.contents import check_id, encode_content, encode_metadata
+from vecdb.storage.contents import check_id, encode_metadata
 from vecdb.storage.engine import DatabaseEngine, Snapshot
 from vecdb.storage.failures import NewFailure, read_failures
 from vecdb.storage.filters import Filter
@@ -159,9 +160,10 @@ class Collection:
         if type(size) is not int or size < 1:
             raise InvalidInputError(f"batch_size must be a positive integer, not {batch_size!r}; 1000 is usual")
         total = len(records) if isinstance(records, Sized) else None
+        quarantine = on_error == "quarantine"
         begin, read, report = time.perf_counter(), 0, Written()
-        for drafts, failures in self._batches(records, size, quarantine=on_error == "quarantine", copy=copy):
-            report += self._write(drafts, "replace", quarantine=on_error == "quarantine", failures=failures)
+        for drafts, failures in batches_of(self._all_spaces, records, size, quarantine=quarantine, copy=copy):
+            report += self._write(drafts, "replace", quarantine=quarantine, failures=failures)
             read += len(drafts) + len(failures)
             if progress is not None:
                 progress(read, total)
@@ -173,30 +175,6 @@ class Collection:
             report.embedded,
             time.perf_counter() - begin,
         )
-
-    def _batches(
-        self, records: Iterable[Record], size: int, *, quarantine: bool, copy: bool
-    ) -> Iterator[tuple[list[Draft], list[NewFailure]]]:
-        drafts: dict[str, Draft] = {}
-        failures: list[NewFailure] = []
-        for index, record in enumerate(records):
-            try:
-                draft = record_draft(self._all_spaces, record, index, copy=copy)
-            except InvalidInputError as error:
-                if not quarantine:
-                    raise
-                failures.append(_failure(record, error))
-            else:
-                if draft.id in drafts or draft.id in {failure.id for failure in failures}:
-                    # The later one counts, so the earlier one goes in before.
-                    yield list(drafts.values()), failures
-                    drafts, failures = {}, []
-                drafts[draft.id] = draft
-            if len(drafts) + len(failures) >= size:
-                yield list(drafts.values()), failures
-                drafts, failures = {}, []
-        if drafts or failures:
-            yield list(drafts.values()), failures
 
     def _write(
         self,
@@ -408,20 +386,3 @@ def _check_ids(ids: Sequence[str]) -> list[str]:
     if isinstance(ids, str | bytes):
         raise InvalidInputError("ids must be a list of strings, not one string; put it into [ ]")
     return [check_id(id, index) for index, id in enumerate(ids)]
-
-
-def _failure(record: Any, error: VecdbError) -> NewFailure:
-    """As much of a bad record as can be kept."""
-
-    def kept(encode: Any, value: Any, default: Any) -> Any:
-        try:
-            return encode(value)
-        except VecdbError:
-            return default
-
-    return NewFailure(
-        kept(check_id, getattr(record, "id", None), ""),
-        kept(encode_content, getattr(record, "content", None), None),
-        kept(encode_metadata, getattr(record, "metadata", None), "{}"),
-        str(error),
-    )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vecdb.index.base import VectorIndex
 from vecdb.index.hnsw import HnswIndex
 from vecdb.index.scan import merge_nearest
+from vecdb.sync import EXACT_UNTIL
 from vecdb.types import Labels, SearchPlan, Vector
 
 Found = tuple[Labels, NDArray[np.float32]]
@@ -35,9 +36,11 @@ def plan_search(
     """
     graph = next((part for part in parts if isinstance(part, HnswIndex)), None)
     indexed = len(graph) if graph is not None else 0
-    vectors = max(indexed + sum(len(part) for part in parts if part is not graph), 0)
+    vectors = sum(map(len, parts))
     if graph is None:
-        strategy, reason = "exact", "there is no graph: brute force is as fast for so few vectors, or it is being built"
+        few = vectors <= EXACT_UNTIL
+        why = "brute force is as fast for so few" if few else "there is no graph, or it is still being built"
+        strategy, reason = "exact", f"{vectors:,} vectors are compared: {why}"
     elif exact:
         strategy, reason = "exact", "exact=True was asked for"
     elif allowed is not None and graph.scans(allowed, k, ef):
