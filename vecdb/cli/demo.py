@@ -36,7 +36,7 @@ _SEARCHES: tuple[tuple[str, dict[str, Any] | None], ...] = (
     ("compress a file", None),
     ("compress a file", {"kind": "class"}),
     ("square root of a number", {"source": "stdlib", "kind": "function"}),
-    ("comprss a fille", None),
+    ("compres a flie", None),
 )
 
 
