@@ -41,7 +41,7 @@ class Config:
 class Lengths(vecdb.Embedder):
     """(length, number of a's, 1) of a text; it writes down what the host does with it."""
 
-    made: list[Lengths] = []  # noqa: RUF012  (cleared for each test)
+    made: list[Lengths] = []
     capacity = 1000  # items that fit into memory
 
     def __init__(self, config):

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import vecdb_audio
 from numpy.typing import NDArray
 
 import vecdb
+import vecdb_audio
 
 RATE = 16_000
 INFOS = {info.name: info for info in vecdb_audio.vecdb_register_embedders()}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vecdb_audio.decoding import read_sound
 
 import vecdb
 from tests.plugins.audio.sounds import RATE, cosine, embedder, file_bytes, melody, wav_header
+from vecdb_audio.decoding import read_sound
 
 FORMATS = [  # the least cosine with the unchanged sound: lossy and 8-bit formats lose some
     *[("WAV", subtype, 0.9999) for subtype in ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")],

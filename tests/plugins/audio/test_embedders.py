@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from vecdb_audio.config import POOLINGS
 
 import vecdb
 from tests.plugins.audio.sounds import INFOS, NAMES, RATE, cosine, embedder, file_bytes, melody
+from vecdb_audio.config import POOLINGS
 
 
 def sound(samples, rate: int = RATE) -> vecdb.Audio:

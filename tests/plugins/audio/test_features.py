@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from vecdb_audio.features import (
     dct_matrix,
     decibels,

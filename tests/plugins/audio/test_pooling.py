@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from vecdb_audio.config import POOLINGS
 from vecdb_audio.pooling import Pooling
 
