@@ -236,3 +236,14 @@ def test_an_embedder_that_is_broken_as_a_whole_is_not_quarantined(texts, monkeyp
         texts.ingest(records(5), on_error="quarantine")
     assert texts.count() == 0
     assert texts.failures() == []
+
+
+def test_deleting_ids_forgets_what_was_set_aside_under_them(tmp_path: Path) -> None:
+    with vecdb.open(tmp_path / "test.vecdb") as db:
+        points = db.create_collection("points", dimension=2)
+        bad = [vecdb.Record(id, "no vector") for id in ("a", "b")]
+        assert points.ingest(bad, on_error="quarantine").failed == 2
+        assert points.delete(where={}) == 0
+        assert [failure.id for failure in points.failures()] == ["a", "b"]
+        assert points.delete(["a"]) == 0
+        assert [failure.id for failure in points.failures()] == ["b"]

@@ -15,7 +15,7 @@ from vecdb.searching import SearchRequest, explain, query_vectors, search
 from vecdb.space import DEFAULT_SPACE, Space
 from vecdb.storage.contents import check_id, encode_metadata
 from vecdb.storage.engine import DatabaseEngine, Snapshot
-from vecdb.storage.failures import NewFailure, read_failures
+from vecdb.storage.failures import NewFailure, drop_failures, read_failures
 from vecdb.storage.filters import Filter
 from vecdb.storage.records import StoredRecord, contains, count, get_records, read_page
 from vecdb.storage.spaces import check_collection
@@ -226,6 +226,8 @@ class Collection:
     def delete(self, ids: Sequence[str] | None = None, where: Mapping[str, Any] | None = None) -> int:
         """Delete the records with these ids, or matching this filter, or both; the number deleted.
 
+        Given ids alone, what `ingest` set aside under them is forgotten, too.
+
         Raises:
             InvalidInputError: neither is given (`where={}` means all records), or an id is not a string.
             FilterError: the filter is malformed.
@@ -239,6 +241,8 @@ class Collection:
             keys = find_keys(transaction, self._key, wanted, narrowed)
             for start in range(0, len(keys), _DELETE_BATCH):
                 delete_records(transaction, keys[start : start + _DELETE_BATCH])
+            if wanted is not None and narrowed is None:
+                drop_failures(transaction, self._key, wanted)
         self._notify()
         return len(keys)
 

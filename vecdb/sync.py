@@ -46,7 +46,7 @@ class SpaceIndex:
         self._build_lock = threading.Lock()  # one builder at a time; taken before `_lock`
         self._loaded = False
         self._last_label = self._last_removal = 0
-        self._published_label = 0
+        self._published_label = self._published_removal = 0
         self._empty()
 
     def _empty(self) -> None:
@@ -118,14 +118,15 @@ class SpaceIndex:
 
     def _load(self, snapshot: Snapshot, state: SpaceState) -> None:
         self._empty()
-        self._last_label, self._last_removal, self._published_label = 0, state.last_removal, 0
+        self._last_label, self._last_removal = 0, state.last_removal
+        self._published_label, self._published_removal = 0, state.last_removal
         if self.space.index_kind == "exact":
             return
         loaded = load_newest(self._engine.folder, snapshot, self.space, state)
         if loaded is not None:
             self.graph = loaded.graph
             self._last_label, self._last_removal = loaded.last_label, loaded.last_removal
-            self._published_label = loaded.last_label
+            self._published_label, self._published_removal = loaded.last_label, loaded.last_removal
             self.stranded.add(*vectors_of(snapshot, loaded.stranded, self.space.dimension))
 
     def _strand(self, unreachable: Labels) -> None:
@@ -171,7 +172,9 @@ class SpaceIndex:
 
     def _unpublished(self) -> int:
         """About how many changes the newest file lacks."""
-        return 0 if self.graph is None else self._covered_label() - self._published_label
+        if self.graph is None:
+            return 0
+        return max(self._covered_label() - self._published_label, self._last_removal - self._published_removal)
 
     def _worthwhile(self) -> int:
         return max(_PUBLISH_AFTER, len(self.graph or ()) // 10)
@@ -205,7 +208,7 @@ class SpaceIndex:
                 graph, count=count, stranded=stranded, last_label=covered, last_removal=removal
             )
         if unreachable is not None:
-            self._published_label = covered
+            self._published_label, self._published_removal = covered, removal
             with self._lock.write():
                 self._strand(unreachable)
 
@@ -263,7 +266,7 @@ class SpaceIndex:
             if self._state(snapshot).removal_floor > begin.last_removal:
                 return  # too much was removed meanwhile to know what: the next turn begins anew
             graph.remove(removals_after(snapshot, self.space.id, begin.last_removal))
-            self.graph = graph
+            self.graph = graph if len(graph) else None
             self.stranded = self._exact()
             waiting = self.tail.labels()
             self.tail.remove(waiting[waiting <= begin.last_label])

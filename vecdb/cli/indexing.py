@@ -101,13 +101,14 @@ def index_files(
         reader, on_error="quarantine", progress=lambda _records, _total: progress(reader.bytes // 1000, total)
     )
     gone = _gone(known, files, paths, base, skipped)
-    stale = [id for name in gone for id in known[name].ids]
+    stale = [id for name in gone for id in known[name].ids | known[name].failed]
     for file in changed:
         if file.name in known and file.name in reader.made:
-            stale += known[file.name].ids - reader.made[file.name]
+            stale += (known[file.name].ids | known[file.name].failed) - reader.made[file.name]
+    removed = 0
     for start in range(0, len(stale), _DELETE_BATCH):
-        collection.delete(stale[start : start + _DELETE_BATCH])
-    return FileReport(len(files), len(files) - len(changed), len(gone), report, len(stale))
+        removed += collection.delete(stale[start : start + _DELETE_BATCH])
+    return FileReport(len(files), len(files) - len(changed), len(gone), report, removed)
 
 
 def _gone(
@@ -117,11 +118,11 @@ def _gone(
     present = {file.name for file in files}
     roots = [absolute(path) for path in paths]
     gone = []
-    for name, one in known.items():
+    for name in known:
         place = base / name
         below = any(place == root or root in place.parents for root in roots)
         hidden_by_error = any(place == path or path in place.parents for path in skipped.unreadable)
-        if below and name not in present and not hidden_by_error and one.ids:
+        if below and name not in present and not hidden_by_error:
             gone.append(name)
     return gone
 

@@ -29,6 +29,8 @@ def calibrated_ef(graph: HnswIndex) -> int | None:
     """
     random = np.random.default_rng(0)
     labels = graph.labels()
+    if not len(labels):
+        return DEFAULT_EF
     sample = np.sort(random.choice(labels, min(_QUERIES, len(labels)), replace=False))
     try:
         queries = _trial_queries(graph, graph.vectors(sample), random)
