@@ -209,13 +209,41 @@ def test_equal_content_is_embedded_again_where_vectors_differ(database, texts):
         assert Counting.documents() == ["same"]
 
 
-def test_another_collection_does_not_inherit_a_damaged_vector(database, texts, changes):
+def test_another_collection_does_not_inherit_a_damaged_vector(database, changes):
+    texts = database.create_collection("texts", embedder="counting", index="exact")
     texts.add(["same"])
     good = next(iter(texts)).vectors
     changes.rows("UPDATE vectors SET data = CAST(zeroblob(28) || x'0000803f' AS BLOB)")
-    twin = database.create_collection("twin", embedder="counting")
+    twin = database.create_collection("twin", embedder="counting", index="exact")
     twin.add(["same"])
     np.testing.assert_array_equal(next(iter(twin)).vectors, good)
+
+
+@pytest.mark.parametrize("change", ["deleted", "changed"])
+def test_a_record_that_others_change_during_the_embedding(texts, monkeypatch, change):
+    """What was unchanged when the call began needs a vector after all."""
+    texts.add(["a", "b"], ids=["x", "y"])
+    encode = Counting.encode
+    attempts = []
+
+    def meddling(self, batch, role):
+        attempts.append(batch)
+        if len(attempts) == 1:
+            if change == "deleted":
+                texts.delete(["x", "y"])
+            else:
+                texts.update_metadata("y", {"by": "others"})
+                texts.upsert(["another"], ids=["x"])
+        return encode(self, batch, role)
+
+    monkeypatch.setattr(Counting, "encode", meddling)
+    texts.upsert(["a", "b", "new"], ids=["x", "y", "z"], metadata=[{}, {"n": 1}, {}])
+    monkeypatch.undo()
+    expected = [("x", "a", {}), ("y", "b", {"n": 1}), ("z", "new", {})]
+    assert state(texts) == expected
+    for id, content, _ in expected:
+        hit = texts.search(content, k=1)[0]
+        assert (hit.id, hit.distance) == (id, pytest.approx(0, abs=1e-6))
 
 
 # --- delete, get, count -------------------------------------------------------------------------

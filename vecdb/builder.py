@@ -58,7 +58,7 @@ class IndexBuilder:
                     return
                 _, index = self._waiting.popitem()
             try:
-                index.build(stop=self._stopped)
+                index.build_behind(self._stopped)
             except CollectionNotFoundError:
                 continue
             except (VecdbError, MemoryError) as error:

@@ -361,7 +361,7 @@ class Collection:
         Never needed for right answers: what is not in the graph yet is searched exactly.
         """
         for space in self._all_spaces:
-            space.index.build(stop=lambda: False, in_foreground=True, progress=progress)
+            space.index.complete(progress)
 
     def reindex(self, *, progress: Progress | None = None) -> None:
         """Build the indexes anew from the rows: removes what deleted records left in them."""

@@ -44,6 +44,8 @@ class SpaceIndex:
         self._engine = engine
         self._lock = ReadWriteLock()
         self._build_lock = threading.Lock()  # one builder at a time; taken before `_lock`
+        self._hurry_lock = threading.Lock()
+        self._hurrying = 0  # callers that wait for a whole graph
         self._loaded = False
         self._last_label = self._last_removal = 0
         self._published_label = self._published_removal = 0
@@ -149,26 +151,56 @@ class SpaceIndex:
             return len(self.tail) > EXACT_UNTIL
         return len(self.tail) > 0
 
-    def build(self, *, stop: Callable[[], bool], in_foreground: bool = False, progress: Progress | None = None) -> None:
-        """Move what waits into the graph, in steps, until nothing waits or `stop()` is true; publish if worthwhile.
+    def build_behind(self, stop: Callable[[], bool]) -> None:
+        """Move what waits into the graph, in steps that searches hardly notice; save it if that is worthwhile.
+
+        Ends when nothing waits, when `stop()` is true (it is asked between steps), or when a caller of
+        `complete` or `rebuild` would have to wait.
+        """
+
+        def stopped() -> bool:
+            return stop() or self._hurrying > 0
+
+        with self._build_lock:
+            self._fill(stopped, step=_STEP, threads=1)
+            if not stopped() and self._unpublished() >= self._worthwhile():
+                self._publish()
+
+    def complete(self, progress: Progress | None = None) -> None:
+        """Move everything that waits into the graph, on all processors, and save it.
 
         Args:
-            stop: asked between steps.
-            in_foreground: the caller waits: use every processor and larger steps, and always publish.
             progress: called as `progress(moved, total)`.
         """
-        with self._build_lock:
-            self.catch_up()
-            if self.graph is not None and self.graph.tombstone_ratio > _MOST_TOMBSTONES:
-                self._rebuild(stop)
-            total, moved = len(self.tail), 0
-            while self.wants_building() and not stop():
-                moved += self._move(_LARGE_STEP if in_foreground else _STEP, threads=_threads(in_foreground))
-                if progress is not None:
-                    progress(moved, max(total, moved + len(self.tail)))
-                time.sleep(0)
-            if self._unpublished() >= (1 if in_foreground else self._worthwhile()):
+        with self._hurry():
+            self._fill(_never, step=_LARGE_STEP, threads=os.cpu_count() or 1, progress=progress)
+            if self._unpublished():
                 self._publish()
+
+    @contextmanager
+    def _hurry(self) -> Iterator[None]:
+        """The right to build, taken over from the thread that builds behind the scenes."""
+        with self._hurry_lock:
+            self._hurrying += 1
+        try:
+            with self._build_lock:
+                yield
+        finally:
+            with self._hurry_lock:
+                self._hurrying -= 1
+
+    def _fill(
+        self, stop: Callable[[], bool], *, step: int, threads: int, progress: Progress | None = None
+    ) -> None:
+        self.catch_up()
+        if self.graph is not None and self.graph.tombstone_ratio > _MOST_TOMBSTONES:
+            self._rebuild(stop, threads=threads)
+        moved = 0
+        while self.wants_building() and not stop():
+            moved += self._move(step, threads=threads)
+            if progress is not None:
+                progress(moved, moved + len(self.tail))
+            time.sleep(0)  # let others have the interpreter
 
     def _unpublished(self) -> int:
         """About how many changes the newest file lacks."""
@@ -226,10 +258,10 @@ class SpaceIndex:
 
     def rebuild(self, progress: Progress | None = None) -> None:
         """Build the graph anew from the rows and publish it; searches go on with the old one meanwhile."""
-        with self._build_lock:
+        with self._hurry():
             self.catch_up()
             if self.space.index_kind == "hnsw" or sum(map(len, self.parts)) > EXACT_UNTIL:
-                self._rebuild(_never, progress, threads=_threads(True))
+                self._rebuild(_never, progress, threads=os.cpu_count() or 1)
                 self._publish()
             elif self.graph is not None:
                 # It has become so small that brute force is as fast: without its file it is not loaded again.
@@ -284,7 +316,3 @@ class SpaceIndex:
 
 def _never() -> bool:
     return False
-
-
-def _threads(in_foreground: bool) -> int:
-    return (os.cpu_count() or 1) if in_foreground else 1

@@ -195,21 +195,26 @@ def test_a_forked_child_searches_and_adds_while_its_parent_goes_on(folder, kind)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_fork_in_the_middle_of_a_transaction_leaves_it_to_the_parent(database):
-    collection = database.create_collection("c", dimension=2)
-    with database._engine.transaction() as transaction:
-        transaction.driver.execute("UPDATE spaces SET last_removal = 5")
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                status = 0 if collection.count() == 0 else 2
-            finally:
-                os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-        transaction.driver.execute("UPDATE spaces SET last_removal = 6")
-    with database._engine.snapshot() as snapshot:
-        assert snapshot.rows("SELECT last_removal FROM spaces") == [(6,)]
+def test_a_fork_in_the_middle_of_a_transaction_leaves_it_to_the_parent(folder):
+    """The child reads what was committed, and has to wait for its parent with writing."""
+    with vecdb.open(folder, timeout=0.1) as database:
+        collection = database.create_collection("c", dimension=2)
+        with database._engine.transaction() as transaction:
+            transaction.driver.execute("UPDATE spaces SET last_removal = 5")
+            pid = os.fork()
+            if pid == 0:
+                status = 1
+                try:
+                    status = 2 + collection.count()
+                    collection.add([None], vectors=[[1, 2]])
+                except DatabaseLockedError as error:
+                    status = 0 if status == 2 and error.holder == os.getppid() else 3
+                finally:
+                    os._exit(status)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            transaction.driver.execute("UPDATE spaces SET last_removal = 6")
+        with database._engine.snapshot() as snapshot:
+            assert snapshot.rows("SELECT last_removal FROM spaces") == [(6,)]
 
 
 # --- backup -------------------------------------------------------------------------------------
