@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from vecdb.batches import batches_of
 from vecdb.builder import IndexBuilder
+from vecdb.definition import DEFAULT_SPACE
 from vecdb.drafts import Draft, as_list, make_drafts
 from vecdb.errors import InvalidInputError, NotFoundError, RecordNotFoundError
 from vecdb.searching import SearchRequest, explain, query_vectors, search
-from vecdb.space import DEFAULT_SPACE, Space
+from vecdb.space import Space
 from vecdb.storage.contents import check_id, encode_metadata
 from vecdb.storage.engine import DatabaseEngine, Snapshot
 from vecdb.storage.failures import NewFailure, drop_failures, read_failures

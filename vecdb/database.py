@@ -13,6 +13,7 @@ from typing import Any
 
 from vecdb.builder import IndexBuilder
 from vecdb.collection import Collection
+from vecdb.definition import DEFAULT_SPACE, SpaceDefinition, check_name
 from vecdb.embedder import EmbedderRef
 from vecdb.errors import (
     CollectionExistsError,
@@ -24,7 +25,7 @@ from vecdb.errors import (
 )
 from vecdb.plugins import Plugins
 from vecdb.repair import check_database
-from vecdb.space import DEFAULT_SPACE, Space, SpaceDefinition, check_name
+from vecdb.space import Space
 from vecdb.storage import schema
 from vecdb.storage.backup import backup
 from vecdb.storage.engine import DatabaseEngine, Durability

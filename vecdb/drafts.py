@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vecdb.definition import DEFAULT_SPACE
 from vecdb.embedding import modality_of
 from vecdb.errors import DuplicateIdError, InvalidInputError, ItemError, UnsupportedContentError
-from vecdb.space import DEFAULT_SPACE, Space
+from vecdb.space import Space
 from vecdb.storage.contents import EncodedContent, check_id, encode_content, encode_metadata
 from vecdb.storage.writes import NewRecord, NewVector
 from vecdb.types import Audio, Image, Record, Vector

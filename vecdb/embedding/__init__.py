@@ -2,6 +2,15 @@
 
 from vecdb.embedding.content import check_text, modality_of, read_content
 from vecdb.embedding.host import Embedded, EmbedderHost
-from vecdb.embedding.probe import probes_agree
+from vecdb.embedding.probe import probe_from_bytes, probe_to_bytes, probes_agree
 
-__all__ = ["Embedded", "EmbedderHost", "check_text", "modality_of", "probes_agree", "read_content"]
+__all__ = [
+    "Embedded",
+    "EmbedderHost",
+    "check_text",
+    "modality_of",
+    "probe_from_bytes",
+    "probe_to_bytes",
+    "probes_agree",
+    "read_content",
+]

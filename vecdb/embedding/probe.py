@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb.types import Audio, Image, Modality, Scalar, Vector
+from vecdb.vectors import from_blobs, to_blobs
 
 MIN_COSINE = 0.999
 """Measured against torch in float32: bfloat16 0.9999, int8 0.9992, another max_length 0.88."""
@@ -56,6 +57,22 @@ def probes_agree(stored: Sequence[Vector | None], now: Sequence[Vector | None]) 
     if len(stored) != len(now):
         return False
     return all(_agree(before, after) for before, after in zip(stored, now, strict=True))
+
+
+def probe_to_bytes(probe: Sequence[Vector | None]) -> bytes:
+    """A probe as it is stored."""
+    parts = [b"" if vector is None else to_blobs(vector[None, :])[0] for vector in probe]
+    return b"".join(struct.pack("<I", len(part)) + part for part in parts)
+
+
+def probe_from_bytes(data: bytes) -> list[Vector | None]:
+    """What `probe_to_bytes` made."""
+    found: list[Vector | None] = []
+    while data:
+        (size,) = struct.unpack_from("<I", data)
+        found.append(from_blobs([data[4 : 4 + size]], size // 4)[0] if size else None)
+        data = data[4 + size :]
+    return found
 
 
 def _agree(before: Vector | None, after: Vector | None) -> bool:

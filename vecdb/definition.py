@@ -1,0 +1,185 @@
+"""Defining a space: what the caller asks for, checked; names, options and paths; the columns of its row."""
+
+from __future__ import annotations
+
+import dataclasses
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vecdb.embedder import EmbedderInfo, EmbedderRef, FileHashes
+from vecdb.embedding import EmbedderHost, probe_to_bytes
+from vecdb.errors import DimensionMismatchError, InvalidInputError
+from vecdb.index.hnsw import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, HnswIndex
+from vecdb.options import affects, config_values, fields_of
+from vecdb.plugins import Plugins
+from vecdb.storage.spaces import SpaceRow
+from vecdb.types import INDEX_KINDS, METRICS, IndexKind, Metric
+from vecdb.vectors import MAX_DIMENSION
+
+DEFAULT_SPACE = "default"
+_INDEX_DEFAULTS = {"M": DEFAULT_M, "ef_construction": DEFAULT_EF_CONSTRUCTION}
+_INDEX_OPTIONS = (*_INDEX_DEFAULTS, "ef")
+_MAX_NAME_BYTES = 512
+
+
+@dataclass(frozen=True)
+class SpaceDefinition:
+    """What the caller asks of a new space, checked; nothing is loaded yet."""
+
+    name: str
+    source: str | None
+    info: EmbedderInfo | None
+    config: Any
+    dimension: int | None
+    metric: Metric
+    index_kind: IndexKind
+    index_options: Mapping[str, int]
+
+    @classmethod
+    def make(
+        cls,
+        plugins: Plugins,
+        name: str,
+        *,
+        source: str | None = None,
+        embedder: str | EmbedderRef | None = None,
+        embedder_options: Mapping[str, Any] | None = None,
+        dimension: int | None = None,
+        metric: Metric | None = None,
+        index: IndexKind = "auto",
+        index_options: Mapping[str, int] | None = None,
+    ) -> SpaceDefinition:
+        """Check everything that can be checked without loading the embedder."""
+        check_name(name, what="space")
+        if source is not None and (type(source) is not str or not source):
+            raise InvalidInputError(f"space {name!r}: source must name a field of the content, not {source!r}")
+        if embedder is None and dimension is None:
+            raise InvalidInputError(
+                f"space {name!r} needs an embedder, or dimension= for vectors that you bring; give one of them"
+            )
+        if embedder is None and embedder_options:
+            raise InvalidInputError(f"space {name!r} has embedder_options but no embedder; name the embedder")
+        if dimension is not None and (type(dimension) is not int or not 1 <= dimension <= MAX_DIMENSION):
+            raise InvalidInputError(f"space {name!r}: dimension must be 1 to {MAX_DIMENSION}, not {dimension!r}")
+        info, config = None, None
+        if embedder is not None:
+            ref = EmbedderRef.parse(embedder, embedder_options)
+            info = plugins.embedder(ref.name)
+            config = info.configure(ref.options)
+        offered = info.metrics if info is not None else METRICS
+        if metric is not None and metric not in offered:
+            raise InvalidInputError(f"space {name!r}: metric must be one of {', '.join(offered)}, not {metric!r}")
+        if index not in INDEX_KINDS:
+            raise InvalidInputError(f"space {name!r}: index must be one of {', '.join(INDEX_KINDS)}, not {index!r}")
+        return cls(
+            name, source, info, config, dimension, metric or offered[0], index, _index_options(name, index_options)
+        )
+
+    def row(self, folder: Path) -> dict[str, Any]:
+        """The columns of the new space; loads the embedder, and probes it."""
+        row: dict[str, Any] = {
+            "name": self.name,
+            "source": self.source,
+            "embedder": None,
+            "options": {},
+            "dimension": self.dimension,
+            "metric": self.metric,
+            "index_kind": self.index_kind,
+            "index_options": self.index_options,
+        }
+        if self.info is None:
+            return row
+        hashes = FileHashes()
+        config = _absolute(self.config)
+        with EmbedderHost(self.info, config) as host:
+            row |= {
+                "embedder": self.info.name,
+                "options": stored_options(config, folder),
+                "fingerprint": host.fingerprint(hashes),
+                "weights": hashes.known,
+                "dimension": host.dimension,
+                "probe": probe_to_bytes(host.probe()),
+                "environment": host.environment(),
+            }
+        if self.dimension not in (None, row["dimension"]):
+            raise DimensionMismatchError(
+                f"embedder {self.info.name!r} makes {row['dimension']} numbers, not dimension={self.dimension}; "
+                "leave dimension out",
+                expected=self.dimension,
+                got=row["dimension"],
+            )
+        return row
+
+    def differences(self, row: SpaceRow) -> list[str]:
+        """In what a stored space differs from this definition."""
+        pairs: list[tuple[str, Any, Any]] = [
+            ("source", row.source, self.source),
+            ("embedder", row.embedder, self.info.name if self.info else None),
+            ("metric", row.metric, self.metric),
+            ("index", row.index_kind, self.index_kind),
+            ("index_options", dict(row.index_options), dict(self.index_options)),
+        ]
+        if self.dimension is not None:
+            pairs.append(("dimension", row.dimension, self.dimension))
+        if self.info is not None and row.embedder == self.info.name:
+            host = EmbedderHost(self.info, _absolute(self.config))
+            pairs.append(("the embedder's fingerprint", row.fingerprint, host.fingerprint(FileHashes(row.weights))))
+        return [f"{what} is {stored!r}, not {asked!r}" for what, stored, asked in pairs if stored != asked]
+
+
+def check_name(name: Any, *, what: str) -> None:
+    """A name of a collection or space: text without "/", "\\", control characters or outer spaces."""
+    if type(name) is not str or not name or name != name.strip():
+        raise InvalidInputError(f"a {what} name must be text without spaces around it, not {name!r}; choose another")
+    wrong = next((char for char in name if char in "/\\" or unicodedata.category(char) in ("Cc", "Cs")), None)
+    if wrong is not None:
+        raise InvalidInputError(f"the {what} name {name!r} holds {wrong!r}, which is not allowed; choose another")
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        raise InvalidInputError(f"the {what} name {name[:40]!r}… is longer than {_MAX_NAME_BYTES} bytes; shorten it")
+
+
+def _index_options(name: str, options: Mapping[str, int] | None) -> dict[str, int]:
+    unknown = sorted(set(options or {}) - set(_INDEX_OPTIONS))
+    if unknown:
+        known = ", ".join(_INDEX_OPTIONS)
+        raise InvalidInputError(f"space {name!r}: unknown index option {unknown[0]!r}; the options are {known}")
+    found = {**_INDEX_DEFAULTS, **(options or {})}
+    HnswIndex(1, "l2", **found, capacity=1)  # it knows the ranges
+    return found
+
+
+# --- options and paths --------------------------------------------------------------------------
+
+
+def _absolute(config: Any) -> Any:
+    """The config with its paths made absolute: a database is opened from other folders later."""
+    changes = {
+        field.name: getattr(config, field.name).absolute()
+        for field in fields_of(config)
+        if affects(field) == "location" and isinstance(getattr(config, field.name), Path)
+    }
+    return dataclasses.replace(config, **changes)
+
+
+def stored_options(config: Any, folder: Path) -> dict[str, Any]:
+    """Options as stored: paths inside the database folder relative to it. Secrets are only names."""
+    found = config_values(config, "vectors", "runtime", "location", "secret")
+    base = folder.absolute()
+    for field in fields_of(config):
+        value = getattr(config, field.name)
+        if affects(field) == "location" and isinstance(value, Path) and value.is_relative_to(base):
+            found[field.name] = f"./{value.relative_to(base).as_posix()}"
+    return found
+
+
+def opened_options(info: EmbedderInfo, options: Mapping[str, Any], folder: Path) -> Any:
+    """The config that `stored_options` kept, for the place where the database lies now."""
+    found = dict(options)
+    for field in fields_of(info.config):
+        value = found.get(field.name)
+        if affects(field) == "location" and isinstance(value, str) and value.startswith("./"):
+            found[field.name] = str(folder.absolute() / value)
+    return info.configure(found)
