@@ -87,6 +87,7 @@ def test_an_empty_collection_has_no_hits(database, kind):
     assert collection.explain([1, 2]).hits == 0
     collection.add([None], ids=["x"], vectors=[[1, 2]])
     collection.delete(["x"])
+    collection.optimize()
     assert collection.search([1, 2]) == []
 
 

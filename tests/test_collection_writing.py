@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vecdb
-from tests.storage.embedders import Counting
+from tests.storage.embedders import Counting, plugins_for_tests
 
 
 @pytest.fixture
@@ -220,9 +220,11 @@ def test_another_collection_does_not_inherit_a_damaged_vector(database, changes)
 
 
 @pytest.mark.parametrize("change", ["deleted", "changed"])
-def test_a_record_that_others_change_during_the_embedding(texts, monkeypatch, change):
+def test_a_record_that_others_change_during_the_embedding(texts, folder, monkeypatch, change):
     """What was unchanged when the call began needs a vector after all."""
     texts.add(["a", "b"], ids=["x", "y"])
+    other = vecdb.open(folder, plugins=plugins_for_tests())
+    others = other.collection("texts")
     encode = Counting.encode
     attempts = []
 
@@ -230,15 +232,16 @@ def test_a_record_that_others_change_during_the_embedding(texts, monkeypatch, ch
         attempts.append(batch)
         if len(attempts) == 1:
             if change == "deleted":
-                texts.delete(["x", "y"])
+                others.delete(["x", "y"])
             else:
-                texts.update_metadata("y", {"by": "others"})
-                texts.upsert(["another"], ids=["x"])
+                others.update_metadata("y", {"by": "others"})
+                others.upsert(["another"], ids=["x"])
         return encode(self, batch, role)
 
     monkeypatch.setattr(Counting, "encode", meddling)
     texts.upsert(["a", "b", "new"], ids=["x", "y", "z"], metadata=[{}, {"n": 1}, {}])
     monkeypatch.undo()
+    other.close()
     expected = [("x", "a", {}), ("y", "b", {"n": 1}), ("z", "new", {})]
     assert state(texts) == expected
     for id, content, _ in expected:

@@ -144,7 +144,6 @@ class Collections(RuleBasedStateMachine):
     def open_again(self):
         self.handles.append(vecdb.open(self.folder, durability="normal"))
 
-    @precondition(lambda self: self.kind == "exact" or self.model)  # an empty graph: a fault that is known
     @rule(which=st.integers(0, 1), call=st.sampled_from(["optimize", "reindex"]))
     def build(self, which, call):
         getattr(self.collection(which), call)()

@@ -400,6 +400,18 @@ def test_an_auto_index_that_became_small_is_exact_again_after_reindex(folder, mo
         assert database.collection("c").explain(vectors()[0]).strategy == "exact"
 
 
+@pytest.mark.parametrize("call", ["optimize", "reindex"])
+def test_a_graph_whose_records_are_all_deleted(folder, call):
+    make(folder, 50)
+    with vecdb.open(folder) as database:
+        collection = database.collection("c")
+        collection.delete(where={})
+        getattr(collection, call)()
+        assert collection.search(vectors()[0]) == []
+        collection.add([None], ids=["0"], vectors=vectors()[:1])
+        assert_right(collection, live=[0])
+
+
 def test_searches_are_right_while_the_graph_is_built(folder):
     """The builder moves vectors in the background; every search, meanwhile and after, has all hits."""
     rows = vectors(2000)
