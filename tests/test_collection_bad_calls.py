@@ -57,6 +57,7 @@ def test_a_query_of_a_kind_that_cannot_be_searched(vectors, texts):
         refused(UnsupportedContentError, "the query is a", texts.search, query)
     with pytest.raises(EmbeddingError, match="the query cannot be embedded: this text cannot be read"):
         texts.search("unreadable")
+    refused(InvalidInputError, "numbers|shape", vectors.search, [1.0, [2.0, 3.0], 4.0, 5.0])
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, "10", True, None, 2**31, float("nan")])

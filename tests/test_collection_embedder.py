@@ -178,3 +178,24 @@ def test_an_embedder_that_fails_at_creation_leaves_no_collection(database, tmp_p
         with pytest.raises(kind):
             database.create_collection("texts", embedder=f"counting:{model}")
     assert database.collections() == []
+
+
+def test_get_or_create_takes_other_runtime_options_and_another_place_of_the_model(folder, model, tmp_path):
+    make(folder, model)
+    elsewhere = tmp_path / "moved.bin"
+    model.rename(elsewhere)
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database:
+        options = {"device": "another", "model": str(elsewhere)}
+        texts = database.get_or_create_collection("texts", embedder="counting", embedder_options=options)
+        assert texts.search("a", k=1)[0].id == "x"
+        assert texts.spaces["default"].options["device"] == "another"
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database:  # and they are remembered
+        assert database.collection("texts").search("a", k=1)[0].id == "x"
+
+
+def test_a_runtime_option_that_changes_vectors_after_all_is_found_by_the_probe(folder):
+    make(folder)
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database:
+        with pytest.raises(EmbedderMismatchError, match="drift"):
+            database.get_or_create_collection("texts", embedder="counting", embedder_options={"drift": 5.0})
+        assert database.collection("texts").search("a", k=1)[0].id == "x"  # as it was before

@@ -247,3 +247,19 @@ def test_deleting_ids_forgets_what_was_set_aside_under_them(tmp_path: Path) -> N
         assert [failure.id for failure in points.failures()] == ["a", "b"]
         assert points.delete(["a"]) == 0
         assert [failure.id for failure in points.failures()] == ["b"]
+
+
+def test_what_brought_vectors_cannot_be_retried_without_them(tmp_path: Path) -> None:
+    with vecdb.open(tmp_path / "test.vecdb") as db:
+        points = db.create_collection("points", dimension=2)
+        points.ingest([vecdb.Record("a", "text", vectors=[1.0, 2.0, 3.0])], on_error="quarantine")
+        (failure,) = points.failures()
+        assert (failure.id, failure.content, failure.retryable) == ("a", "text", False)
+        assert points.retry_failures().total == 0
+        points.ingest([vecdb.Record("a", "text", vectors=[1.0, 2.0])])
+        assert points.failures() == []
+
+
+def test_records_with_vectors_can_be_compared() -> None:
+    assert vecdb.Record("a", "x", {}, np.zeros(2)) == vecdb.Record("a", "x", {}, np.ones(2))
+    assert vecdb.Record("a", "x") != vecdb.Record("b", "x")

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 
@@ -426,3 +427,37 @@ def test_searches_are_right_while_the_graph_is_built(folder):
             assert len(collection.search(rows[0], k=5000)) == start + 100
         collection.optimize()
         assert collection._space("default").index.differences() == ([], [])
+
+
+def finishes(call, seconds=20):
+    """Runs the call on a thread; whether it ended, and what it raised."""
+    raised = []
+
+    def run():
+        try:
+            call()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), "it hangs"
+    assert raised == []
+
+
+def test_deleting_most_of_a_graph_while_it_is_built_does_not_hang(folder):
+    with vecdb.open(folder) as database:
+        collection = database.create_collection("c", dimension=DIMENSION, metric="l2", index="hnsw")
+        monkey = threading.Event()
+        collection._builder.close()  # only this test's own build
+        collection.add([None] * COUNT, ids=[str(n) for n in range(COUNT)], vectors=vectors())
+
+        def progress(done, total):
+            if not monkey.is_set():
+                monkey.set()
+                collection.delete([str(n) for n in range(200)])
+                collection.search(vectors()[0])
+
+        finishes(lambda: collection.optimize(progress=progress))
+        assert_right(collection, live=range(200, COUNT))

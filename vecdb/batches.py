@@ -81,4 +81,5 @@ def _failure(record: Any, error: VecdbError) -> NewFailure:
         kept(encode_content, getattr(record, "content", None), None),
         kept(encode_metadata, getattr(record, "metadata", None), "{}"),
         str(error),
+        getattr(record, "vectors", None) is None,
     )

@@ -39,8 +39,9 @@ class IndexBuilder:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def reset_after_fork(self) -> None:
         """In a forked child: the parent's thread is not there, and may have held the lock."""
@@ -50,6 +51,13 @@ class IndexBuilder:
         return self._stopping
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:  # if an error ended it (a warning may be one), the next notice starts another
+            with self._changed:
+                self._thread = None
+
+    def _work(self) -> None:
         while True:
             with self._changed:
                 while not self._waiting and not self._stopping:
@@ -59,8 +67,8 @@ class IndexBuilder:
                 _, index = self._waiting.popitem()
             try:
                 index.build_behind(self._stopped)
-            except CollectionNotFoundError:
-                continue
+            except (CollectionNotFoundError, VecdbWarning):
+                continue  # deleted; or warnings are errors here, and then the next search raises this one
             except (VecdbError, MemoryError) as error:
                 # Searches do not need this thread: they stay exact, and the next write tries again.
                 if not self._stopping:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import threading
 import weakref
@@ -35,6 +36,7 @@ from vecdb.storage.spaces import (
     create_collection,
     delete_collection,
     read_spaces,
+    update_space,
 )
 from vecdb.types import CheckReport, IndexKind, Metric, Progress
 
@@ -184,7 +186,10 @@ class Database:
     ) -> Collection:
         """The collection of this name, made if absent; arguments as in `create_collection`.
 
+        Embedder options that may change (paths, device, threads) are taken over if they are given.
+
         Raises:
+            EmbedderMismatchError: with these options the embedder gives other vectors after all.
             CollectionExistsError: it exists and differs from what is asked for; the message tells in what.
         """
         definitions = self._definitions(
@@ -210,7 +215,25 @@ class Database:
                 "choose another name or ask for what is stored",
                 name=name,
             )
-        return found
+        return self._with_options(found, definitions)
+
+    def _with_options(self, found: Collection, definitions: Sequence[SpaceDefinition]) -> Collection:
+        """The collection, with the paths, devices and the like that are asked for now; they are remembered."""
+        rows = {space.row.name: space.row for space in self._spaces_of(found)}
+        asked = [(rows[one.name], one.options_for(rows[one.name], self._engine.folder)) for one in definitions]
+        changed = [dataclasses.replace(row, options=options) for row, options in asked if options != dict(row.options)]
+        if not changed:
+            return found
+        for row in changed:
+            space = Space(self._engine, self._plugins, row)
+            space.host()  # raises if these options give other vectors after all
+            space.close()
+        with self._engine.transaction() as transaction:
+            for row in changed:
+                update_space(transaction, row.id, {"options": row.options})
+        with self._lock:
+            self._collections.pop(found.name, None)
+        return self.collection(found.name)
 
     def _definitions(
         self, name: str, spaces: Mapping[str, Mapping[str, Any]] | None, **default: Any

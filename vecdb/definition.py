@@ -27,12 +27,16 @@ _MAX_NAME_BYTES = 512
 
 @dataclass(frozen=True)
 class SpaceDefinition:
-    """What the caller asks of a new space, checked; nothing is loaded yet."""
+    """What the caller asks of a new space, checked; nothing is loaded yet.
+
+    `given` names the embedder options that the caller gave; the others in `config` are defaults.
+    """
 
     name: str
     source: str | None
     info: EmbedderInfo | None
     config: Any
+    given: frozenset[str]
     dimension: int | None
     metric: Metric
     index_kind: IndexKind
@@ -64,18 +68,26 @@ class SpaceDefinition:
             raise InvalidInputError(f"space {name!r} has embedder_options but no embedder; name the embedder")
         if dimension is not None and (type(dimension) is not int or not 1 <= dimension <= MAX_DIMENSION):
             raise InvalidInputError(f"space {name!r}: dimension must be 1 to {MAX_DIMENSION}, not {dimension!r}")
-        info, config = None, None
+        info, config, given = None, None, frozenset[str]()
         if embedder is not None:
             ref = EmbedderRef.parse(embedder, embedder_options)
             info = plugins.embedder(ref.name)
-            config = info.configure(ref.options)
+            config, given = info.configure(ref.options), frozenset(ref.options)
         offered = info.metrics if info is not None else METRICS
         if metric is not None and metric not in offered:
             raise InvalidInputError(f"space {name!r}: metric must be one of {', '.join(offered)}, not {metric!r}")
         if index not in INDEX_KINDS:
             raise InvalidInputError(f"space {name!r}: index must be one of {', '.join(INDEX_KINDS)}, not {index!r}")
         return cls(
-            name, source, info, config, dimension, metric or offered[0], index, _index_options(name, index_options)
+            name=name,
+            source=source,
+            info=info,
+            config=config,
+            given=given,
+            dimension=dimension,
+            metric=metric or offered[0],
+            index_kind=index,
+            index_options=_index_options(name, index_options),
         )
 
     def row(self, folder: Path) -> dict[str, Any]:
@@ -128,6 +140,15 @@ class SpaceDefinition:
             host = EmbedderHost(self.info, _absolute(self.config))
             pairs.append(("the embedder's fingerprint", row.fingerprint, host.fingerprint(FileHashes(row.weights))))
         return [f"{what} is {stored!r}, not {asked!r}" for what, stored, asked in pairs if stored != asked]
+
+    def options_for(self, row: SpaceRow, folder: Path) -> dict[str, Any]:
+        """The embedder options of a stored space, those that are free to change replaced where the caller gave them."""
+        options = dict(row.options)
+        if self.info is not None:
+            asked = stored_options(_absolute(self.config), folder)
+            free = {field.name for field in fields_of(self.config) if affects(field) != "vectors"}
+            options |= {name: asked[name] for name in free & self.given}
+        return options
 
 
 def check_name(name: Any, *, what: str) -> None:

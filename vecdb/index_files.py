@@ -97,7 +97,10 @@ class GraphFile:
         self._temporary = self._folder / f"{self._name}.tmp"
 
     def __enter__(self) -> GraphFile:
-        self._folder.mkdir(exist_ok=True)
+        try:
+            self._folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot make {self._folder}: {error.strerror}; check its permissions") from error
         return self
 
     def __exit__(self, *exception: object) -> None:

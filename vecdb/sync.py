@@ -145,11 +145,14 @@ class SpaceIndex:
         """Whether vectors wait that belong into a graph, or the graph is mostly tombstones."""
         if self.space.index_kind == "exact":
             return False
-        if self.graph is not None and self.graph.tombstone_ratio > _MOST_TOMBSTONES:
+        if self._is_mostly_tombstones():
             return True
         if self.space.index_kind == "auto" and self.graph is None:
             return len(self.tail) > EXACT_UNTIL
         return len(self.tail) > 0
+
+    def _is_mostly_tombstones(self) -> bool:
+        return self.graph is not None and self.graph.tombstone_ratio > _MOST_TOMBSTONES
 
     def build_behind(self, stop: Callable[[], bool]) -> None:
         """Move what waits into the graph, in steps that searches hardly notice; save it if that is worthwhile.
@@ -193,11 +196,12 @@ class SpaceIndex:
         self, stop: Callable[[], bool], *, step: int, threads: int, progress: Progress | None = None
     ) -> None:
         self.catch_up()
-        if self.graph is not None and self.graph.tombstone_ratio > _MOST_TOMBSTONES:
-            self._rebuild(stop, threads=threads)
         moved = 0
         while self.wants_building() and not stop():
-            moved += self._move(step, threads=threads)
+            if self._is_mostly_tombstones():  # also if that came about while vectors were moved
+                self._rebuild(stop, threads=threads)
+            else:
+                moved += self._move(step, threads=threads)
             if progress is not None:
                 progress(moved, moved + len(self.tail))
             time.sleep(0)  # let others have the interpreter
@@ -294,9 +298,10 @@ class SpaceIndex:
         if stop():
             return
         with self._lock.write(), self._engine.snapshot() as snapshot:
+            tail = self.tail
             self._take_in(snapshot)
-            if self._state(snapshot).removal_floor > begin.last_removal:
-                return  # too much was removed meanwhile to know what: the next turn begins anew
+            if self.tail is not tail or self._state(snapshot).removal_floor > begin.last_removal:
+                return  # too much was removed meanwhile to know what, or all was loaded anew: the next turn sees to it
             graph.remove(removals_after(snapshot, self.space.id, begin.last_removal))
             self.graph = graph if len(graph) else None
             self.stranded = self._exact()

@@ -183,13 +183,13 @@ class Record:
         metadata: a JSON object.
         vectors: None, or one vector (for the space `default`), or a dict of space name to vector.
             `get` fills it in; when a record is added it may bring vectors only for spaces that have
-            no embedder.
+            no embedder. Two records are equal whatever their vectors.
     """
 
     id: str
     content: Content = None
     metadata: Metadata = field(default_factory=dict)
-    vectors: Any = None
+    vectors: Any = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,10 @@ def as_vectors(values: Any, dimension: int, *, what: str = "vectors") -> Vector:
 
 def as_vector(value: Any, dimension: int, *, what: str = "the vector") -> Vector:
     """Like `as_vectors` for one vector: float32 of shape (dimension,)."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # numbers and lists of numbers side by side
+        raise InvalidInputError(f"{what} must be {dimension} numbers in a row; take out the inner lists") from error
     if array.ndim != 1:
         raise InvalidInputError(f"{what} must have shape ({dimension},), not {array.shape}")
     return np.asarray(as_vectors(array[np.newaxis, :], dimension, what=what)[0])

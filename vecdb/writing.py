@@ -171,7 +171,8 @@ class Writer:
     def _store(
         self, transaction: Snapshot, plan: _Plan, drafts: Sequence[Draft], failures: Sequence[NewFailure], embedded: int
     ) -> Written:
-        failed = [NewFailure(d.id, d.content, d.metadata, str(d.error)) for d in plan.to_embed if d.error is not None]
+        bad = [draft for draft in plan.to_embed if draft.error is not None]
+        failed = [NewFailure(d.id, d.content, d.metadata, str(d.error), complete=not d.brought) for d in bad]
         new = [draft.record(self.spaces) for draft in plan.new if draft.error is None]
         changed = [(key, draft.record(self.spaces)) for key, draft in plan.changed if draft.error is None]
         insert_records(transaction, self.collection_id, new)

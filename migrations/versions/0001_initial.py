@@ -128,6 +128,7 @@ def _make_contents_and_failures() -> None:
         sa.Column("content", sa.Text),
         sa.Column("metadata", sa.Text, nullable=False),
         sa.Column("error", sa.Text, nullable=False),
+        sa.Column("retryable", sa.Integer, nullable=False),
         sa.Column("created_at", sa.Text, nullable=False),
         sqlite_autoincrement=True,
     )

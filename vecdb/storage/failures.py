@@ -18,12 +18,25 @@ from vecdb.types import Failure
 
 @dataclass(frozen=True, slots=True)
 class NewFailure:
-    """A failure to be stored. `content` is None where it could not be kept."""
+    """A failure to be stored.
+
+    Attributes:
+        id, metadata, error: as in `Failure`.
+        content: None where it could not be kept.
+        complete: whether content and metadata are all of the record: vectors that it brought are not kept.
+    """
 
     id: str
     content: EncodedContent | None
     metadata: str
     error: str
+    complete: bool
+
+    @property
+    def retryable(self) -> bool:
+        """Whether it can be tried again from what is kept."""
+        kept = self.content is not None and self.content.kind != KIND_NOTHING
+        return self.complete and kept and bool(self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,7 @@ def put_failures(transaction: Snapshot, collection_id: int, found: Sequence[NewF
                 content=failure.content.text if failure.content else None,
                 metadata=failure.metadata,
                 error=failure.error,
+                retryable=failure.retryable,
                 created_at=now,
             )
         )
@@ -74,10 +88,8 @@ def read_failures(snapshot: Snapshot, collection_id: int) -> list[StoredFailure]
     def decoded(row: Any) -> StoredFailure:
         kept = row["kind"] is not None
         content = decode_content(row["kind"], row["content"], read_blob) if kept else None
-        retryable = kept and row["kind"] != KIND_NOTHING and bool(row["id"])
-        return StoredFailure(
-            row["key"], Failure(row["id"], content, decode_metadata(row["metadata"]), row["error"], retryable)
-        )
+        metadata, retryable = decode_metadata(row["metadata"]), bool(row["retryable"])
+        return StoredFailure(row["key"], Failure(row["id"], content, metadata, row["error"], retryable))
 
     return [decoded(row) for row in rows]
 

@@ -148,6 +148,7 @@ failures = Table(
     Column("content", Text),
     Column("metadata", Text, nullable=False),
     Column("error", Text, nullable=False),
+    Column("retryable", Integer, nullable=False),
     Column("created_at", Text, nullable=False),
     sqlite_autoincrement=True,
 )
