@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import warnings
 from contextlib import closing
 
 import numpy as np
@@ -113,7 +114,9 @@ def test_a_handle_that_missed_more_removals_than_are_kept_loads_anew(folder, mon
         assert kept == 100 - floor
         with pytest.warns(IndexRebuiltWarning):  # the file is older than the log of removals
             assert_right(behind, live=range(100, COUNT))
-        assert_right(writer, live=range(100, COUNT))
+        with warnings.catch_warnings():  # the writer's own index may be behind its own deletes, too
+            warnings.simplefilter("ignore", IndexRebuiltWarning)
+            assert_right(writer, live=range(100, COUNT))
 
 
 # --- building -----------------------------------------------------------------------------------
