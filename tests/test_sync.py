@@ -5,19 +5,18 @@ Any warning that is not expected is an error in these tests.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
 import threading
-import warnings
 from contextlib import closing
 
 import numpy as np
 import pytest
 
 import vecdb
-from tests.graphs import COUNT, DIMENSION, assert_right, make, vectors
-from vecdb import IndexRebuiltWarning
+from tests.graphs import COUNT, DIMENSION, assert_right, index_files, make, vectors
 
 # --- several handles ----------------------------------------------------------------------------
 
@@ -98,7 +97,7 @@ def test_two_processes_see_each_others_writes_at_once(folder, tmp_path):
     assert other.returncode == 0
 
 
-def test_a_handle_that_missed_more_removals_than_are_kept_loads_anew(folder, monkeypatch):
+def test_a_handle_that_missed_more_removals_than_are_kept_asks_the_rows(folder, monkeypatch):
     monkeypatch.setattr("vecdb.storage.writes._KEPT_REMOVALS", 10)
     make(folder)
     with vecdb.open(folder) as one, vecdb.open(folder) as two:
@@ -112,11 +111,12 @@ def test_a_handle_that_missed_more_removals_than_are_kept_loads_anew(folder, mon
             ).fetchone()
         assert 0 < floor < 100
         assert kept == 100 - floor
-        with pytest.warns(IndexRebuiltWarning):  # the file is older than the log of removals
-            assert_right(behind, live=range(100, COUNT))
-        with warnings.catch_warnings():  # the writer's own index may be behind its own deletes, too
-            warnings.simplefilter("ignore", IndexRebuiltWarning)
-            assert_right(writer, live=range(100, COUNT))
+        graph = behind._space("default").index.graph
+        assert_right(behind, live=range(100, COUNT))
+        assert behind._space("default").index.graph is graph  # and keeps what it has
+        assert_right(writer, live=range(100, COUNT))
+    with vecdb.open(folder) as later:  # its file is older than the log of removals
+        assert_right(later.collection("c"), live=range(100, COUNT))
 
 
 # --- building -----------------------------------------------------------------------------------
@@ -221,3 +221,103 @@ def test_deleting_most_of_a_graph_while_it_is_built_does_not_hang(folder):
 
         finishes(lambda: collection.optimize(progress=progress))
         assert_right(collection, live=range(200, COUNT))
+
+
+# --- interrupts and callbacks -------------------------------------------------------------------
+
+
+def built_by_hand(database, folder, **options):
+    collection = database.create_collection("c", dimension=DIMENSION, metric="l2", index="hnsw")
+    collection._builder.close()  # only this test's own build
+    collection.add([None] * COUNT, ids=[str(n) for n in range(COUNT)], vectors=vectors())
+    return collection
+
+
+@pytest.mark.parametrize("place", ["_labels.add", "_codes.append"])
+def test_an_interrupt_while_building_leaves_right_answers(folder, monkeypatch, place):
+    monkeypatch.setattr("vecdb.sync._LARGE_STEP", 50)
+    with vecdb.open(folder) as database:
+        collection = built_by_hand(database, folder)
+        index = collection._space("default").index
+        owner, method = place.split(".")
+
+        def interrupt(done, total):
+            if done == 100:
+                monkeypatch.setattr(getattr(index.graph, owner), method, stop)
+
+        def stop(*arguments):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            collection.optimize(progress=interrupt)
+        assert_right(collection)
+        collection.optimize()
+        assert_right(collection)
+
+
+def test_a_graph_that_cannot_grow_does_not_stop_searches(folder, monkeypatch):
+    with vecdb.open(folder) as database:
+        collection = built_by_hand(database, folder)
+
+        def no_memory(self, count):
+            raise MemoryError
+
+        with monkeypatch.context() as patch:
+            patch.setattr("vecdb.index.hnsw.HnswIndex._make_room", no_memory)
+            with pytest.raises(MemoryError):
+                collection.optimize()
+        assert_right(collection)
+        collection.optimize()
+        assert_right(collection)
+
+
+def test_an_interrupt_while_a_snapshot_ends_leaves_the_handle_usable(folder):
+    with vecdb.open(folder) as database:
+        collection = built_by_hand(database, folder)
+        engine = collection._engine
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt), engine.snapshot():
+                raise KeyboardInterrupt
+        with engine.snapshot(), engine.snapshot():  # one inside another
+            assert len(collection) == COUNT
+
+
+def test_closing_in_a_progress_callback_does_not_hang(folder):
+    database = vecdb.open(folder)
+    collection = database.create_collection("c", dimension=DIMENSION, metric="l2", index="hnsw")
+    collection.add([None] * COUNT, ids=[str(n) for n in range(COUNT)], vectors=vectors())
+
+    def rebuild():
+        with contextlib.suppress(vecdb.DatabaseClosedError):  # whether it notices depends on how far it was
+            collection.reindex(progress=lambda done, total: database.close())
+
+    finishes(rebuild)
+    with vecdb.open(folder) as again:
+        assert_right(again.collection("c"))
+
+
+def test_building_does_not_go_inside_its_own_progress(folder):
+    with vecdb.open(folder) as database:
+        collection = built_by_hand(database, folder)
+        with pytest.raises(vecdb.InvalidInputError, match="afterwards"):
+            collection.optimize(progress=lambda done, total: collection.reindex())
+        collection.optimize()
+        assert_right(collection)
+
+
+def test_a_deleted_collection_leaves_no_file_and_no_memory(folder):
+    make(folder)
+    with vecdb.open(folder) as database:
+        assert_right(database.collection("c"))
+        database.delete_collection("c")
+        assert index_files(folder) == []
+        assert database._open_spaces == []
+
+
+def test_a_backup_may_be_watched_with_the_database(folder, tmp_path):
+    make(folder)
+    with vecdb.open(folder) as database:
+        seen = []
+        collection = database.collection("c")
+        database.backup(tmp_path / "copy.vecdb", progress=lambda done, total: seen.append(len(collection)))
+        assert set(seen) == {COUNT}

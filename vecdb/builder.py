@@ -30,8 +30,12 @@ class IndexBuilder:
                 return
             self._waiting[index.space.id] = index
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="vecdb index builder", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="vecdb index builder", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no thread to be had: searches stay exact, and the next notice tries again
+                    return
+                self._thread = thread
             self._changed.notify()
 
     def close(self) -> None:
@@ -64,7 +68,7 @@ class IndexBuilder:
                     self._changed.wait()
                 if self._stopping:
                     return
-                _, index = self._waiting.popitem()
+                index = self._waiting.pop(next(iter(self._waiting)))  # who has waited longest
             try:
                 index.build_behind(self._stopped)
             except (CollectionNotFoundError, VecdbWarning):

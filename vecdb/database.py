@@ -24,6 +24,7 @@ from vecdb.errors import (
     ReadOnlyError,
     StorageError,
 )
+from vecdb.index_files import remove_stray_files
 from vecdb.plugins import Plugins
 from vecdb.repair import check_database
 from vecdb.space import Space
@@ -227,12 +228,11 @@ class Database:
         for row in changed:
             space = Space(self._engine, self._plugins, row)
             space.host()  # raises if these options give other vectors after all
-            space.close()
+            space.release()
         with self._engine.transaction() as transaction:
             for row in changed:
                 update_space(transaction, row.id, {"options": row.options})
-        with self._lock:
-            self._collections.pop(found.name, None)
+        self._forget(found.name)
         return self.collection(found.name)
 
     def _definitions(
@@ -300,8 +300,17 @@ class Database:
             key = collection_id(transaction, name)
             if key is not None:
                 delete_collection(transaction, key)
+        self._forget(name)
+        remove_stray_files(self._engine)
+
+    def _forget(self, name: str) -> None:
+        """Let go of an open collection, its embedder and its indexes."""
         with self._lock:
-            self._collections.pop(name, None)
+            found = self._collections.pop(name, None)
+            gone = self._spaces_of(found) if found is not None else []
+            self._open_spaces = [space for space in self._open_spaces if space not in gone]
+        for space in gone:
+            space.release()
 
     def _spaces_of(self, collection: Collection) -> list[Space]:
         return collection._all_spaces  # noqa: SLF001  (a database and its collections are one)
@@ -339,14 +348,15 @@ class Database:
             if self._closed:
                 return
             self._closed = True
-        self._builder.close()
-        for space in self._open_spaces:
-            space.close()
-            space.index.publish_if_worthwhile()
-        if not self._engine.read_only:
-            with contextlib.suppress(StorageError):  # what was acknowledged is in the write-ahead log, and stays there
-                self._engine.checkpoint()
-        self._engine.close()
+        try:
+            self._builder.close()
+            for space in self._open_spaces:
+                space.close()
+            if not self._engine.read_only:
+                with contextlib.suppress(StorageError):  # what was acknowledged is in the write-ahead log
+                    self._engine.checkpoint()
+        finally:
+            self._engine.close()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 import uuid
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,28 +41,28 @@ class LoadedGraph:
     stranded: tuple[int, ...]
 
 
-def load_newest(folder: Path, snapshot: Snapshot, space: SpaceRow, state: SpaceState) -> LoadedGraph | None:
-    """The newest published graph that fits; None if there is none. Warns if there should be one."""
+def load_newest(
+    folder: Path, snapshot: Snapshot, space: SpaceRow, state: SpaceState
+) -> tuple[LoadedGraph | None, IndexRebuiltWarning | None]:
+    """The newest published graph that fits, or None; and a warning, if there should be one and none fits."""
     problems = []
     for file in published(snapshot, space.id):
         try:
-            return _load(folder / INDEX_FOLDER / file.name, file, space, state)
+            return _load(folder / INDEX_FOLDER / file.name, file, space, state), None
         except (StorageError, OSError) as error:
             problems.append(str(error))
-    if problems:
-        warnings.warn(
-            f"the index file of space {space.name!r} does not fit its database ({problems[0]}); "
-            "searches are exact and the index is rebuilt behind them",
-            IndexRebuiltWarning,
-            stacklevel=2,
-        )
-    return None
+    if not problems:
+        return None, None
+    return None, IndexRebuiltWarning(
+        f"the index file of space {space.name!r} does not fit its database ({problems[0]}); "
+        "searches are exact and the index is rebuilt behind them"
+    )
 
 
 def _load(path: Path, file: IndexFile, space: SpaceRow, state: SpaceState) -> LoadedGraph:
     if (file.platform, file.dimension, file.metric) != (this_platform(), space.dimension, space.metric):
         raise StorageError(f"{file.name} was made for another platform or space")
-    if file.last_removal < state.removal_floor or file.last_label > state.last_label:
+    if file.last_removal > state.last_removal or file.last_label > state.last_label:
         raise StorageError(f"{file.name} is of another time than the rows")
     if not path.is_file() or path.is_symlink():
         raise StorageError(f"{file.name} is missing")
@@ -148,20 +147,22 @@ class GraphFile:
                     return None
                 self._temporary.rename(self._folder / self._name)
                 _sync_folder(self._folder)
-            self._remove_stray_files()
+            remove_stray_files(self._engine)
         except OSError as error:
             kind = DiskFullError if error.errno == _NO_SPACE else StorageError
             raise kind(f"cannot write an index file in {self._folder}: {error.strerror}; free some space") from error
         return unreachable
 
-    def _remove_stray_files(self) -> None:
-        with self._engine.exclusive(), self._engine.snapshot() as snapshot:
-            known = published_names(snapshot)
-            for path in self._folder.iterdir():
-                if path.name in known:
-                    continue
-                if path.suffix != ".tmp" or time.time() - path.stat().st_mtime > _STRAY_AGE:
-                    path.unlink(missing_ok=True)
+
+def remove_stray_files(engine: DatabaseEngine) -> None:
+    """Remove index files that the manifest does not name: of deleted collections, older ones, half written ones."""
+    with engine.exclusive(), engine.snapshot() as snapshot:
+        known = published_names(snapshot)
+        for path in (engine.folder / INDEX_FOLDER).glob("*"):
+            if path.name in known:
+                continue
+            if path.suffix != ".tmp" or time.time() - path.stat().st_mtime > _STRAY_AGE:
+                path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

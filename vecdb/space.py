@@ -100,6 +100,11 @@ class Space:
         return np.asarray(normalise(row[None, :], what=what)[0]) if self.row.metric == "cosine" else row
 
     def close(self) -> None:
+        """Save the index, if that is worthwhile, and let go of the embedder."""
+        self.release()
+        self.index.close()
+
+    def release(self) -> None:
         """Let go of the embedder."""
         with self._lock:
             if self._host is not None:

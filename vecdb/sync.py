@@ -11,18 +11,18 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
-from vecdb.errors import CollectionNotFoundError, StorageError, VecdbWarning
+from vecdb.errors import CollectionNotFoundError, InvalidInputError, StorageError, VecdbWarning
 from vecdb.index.base import VectorIndex
 from vecdb.index.calibration import calibrated_ef
 from vecdb.index.exact import ExactIndex
 from vecdb.index.hnsw import HnswIndex
 from vecdb.index.locks import ReadWriteLock
-from vecdb.index_files import GraphFile, load_newest
+from vecdb.index_files import GraphFile, load_newest, remove_stray_files
 from vecdb.storage.engine import DatabaseEngine, Snapshot
 from vecdb.storage.manifest import withdraw
 from vecdb.storage.spaces import SpaceRow, SpaceState, space_state
@@ -48,12 +48,15 @@ class SpaceIndex:
         self._hurrying = 0  # callers that wait for a whole graph
         self._loaded = False
         self._last_label = self._last_removal = 0
-        self._published_label = self._published_removal = 0
+        self._closing = False
+        self._hurrier: int | None = None  # the thread of the one that builds now
+        self._warning: Warning | None = None
         self._empty()
 
     def _empty(self) -> None:
         self.graph: HnswIndex | None = None
         self.tail = self._exact()
+        self._unsaved = 0  # changes of the graph that its newest file lacks
         self.stranded = self._exact()  # what the graph cannot find, taken out of it
 
     def _exact(self) -> ExactIndex:
@@ -81,14 +84,29 @@ class SpaceIndex:
                     return
             self.catch_up()
         # Others write faster than this thread gets its turn: keep them out of the index meanwhile.
-        with self._lock.write(), self._engine.snapshot() as snapshot:
+        with self._changing(), self._engine.snapshot() as snapshot:
             self._take_in(snapshot)
             yield snapshot
 
     def catch_up(self) -> None:
-        """Take in everything that is committed now."""
-        with self._lock.write(), self._engine.snapshot() as snapshot:
+        """Take in everything that is committed now. Warns if an index file had to be left aside."""
+        with self._changing(), self._engine.snapshot() as snapshot:
             self._take_in(snapshot)
+            warning, self._warning = self._warning, None
+        if warning is not None:
+            warnings.warn(warning, stacklevel=3)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """The index for this thread alone. What is left half changed, by an interrupt too, is loaded anew."""
+        with self._lock.write():
+            whole = False
+            try:
+                yield
+                whole = True
+            finally:
+                if not whole:
+                    self._loaded = False
 
     def _state(self, snapshot: Snapshot) -> SpaceState:
         state = space_state(snapshot, self.space.id)
@@ -103,32 +121,35 @@ class SpaceIndex:
         state = self._state(snapshot)
         if self._has(state):
             return
-        try:
-            if not self._loaded or self._last_removal < state.removal_floor:
-                self._load(snapshot, state)
-            removed = removals_after(snapshot, self.space.id, self._last_removal)
-            for labels, vectors in vectors_after(snapshot, self.space.id, self.space.dimension, self._last_label):
-                self.tail.add(labels, vectors)
-            if len(removed):
-                for part in self.parts:
-                    part.remove(removed)
-        except BaseException:
-            self._loaded = False  # half taken in: begin again from the rows
-            raise
+        if not self._loaded:
+            self._load(snapshot, state)
+        removed = self._removed_since(snapshot, state, self._last_removal, self.parts)
+        for labels, vectors in vectors_after(snapshot, self.space.id, self.space.dimension, self._last_label):
+            self.tail.add(labels, vectors)
+        if len(removed):
+            for part in self.parts:
+                part.remove(removed)
+            self._unsaved += len(removed)
         self._last_label, self._last_removal = state.last_label, state.last_removal
         self._loaded = True
+
+    def _removed_since(
+        self, snapshot: Snapshot, state: SpaceState, removal: int, parts: Sequence[VectorIndex]
+    ) -> Labels:
+        """Labels that these indexes must forget. Where the log does not reach back far enough, the rows tell."""
+        if removal >= state.removal_floor:
+            return removals_after(snapshot, self.space.id, removal)
+        return np.setdiff1d(_labels_in(parts), live_labels(snapshot, self.space.id))
 
     def _load(self, snapshot: Snapshot, state: SpaceState) -> None:
         self._empty()
         self._last_label, self._last_removal = 0, state.last_removal
-        self._published_label, self._published_removal = 0, state.last_removal
         if self.space.index_kind == "exact":
             return
-        loaded = load_newest(self._engine.folder, snapshot, self.space, state)
+        loaded, self._warning = load_newest(self._engine.folder, snapshot, self.space, state)
         if loaded is not None:
             self.graph = loaded.graph
             self._last_label, self._last_removal = loaded.last_label, loaded.last_removal
-            self._published_label, self._published_removal = loaded.last_label, loaded.last_removal
             self.stranded.add(*vectors_of(snapshot, loaded.stranded, self.space.dimension))
 
     def _strand(self, unreachable: Labels) -> None:
@@ -152,22 +173,27 @@ class SpaceIndex:
         return len(self.tail) > 0
 
     def _is_mostly_tombstones(self) -> bool:
-        return self.graph is not None and self.graph.tombstone_ratio > _MOST_TOMBSTONES
+        graph = self.graph
+        return graph is not None and graph.tombstone_ratio > _MOST_TOMBSTONES
 
     def build_behind(self, stop: Callable[[], bool]) -> None:
         """Move what waits into the graph, in steps that searches hardly notice; save it if that is worthwhile.
 
         Ends when nothing waits, when `stop()` is true (it is asked between steps), or when a caller of
-        `complete` or `rebuild` would have to wait.
+        `complete` or `rebuild` is there.
         """
 
         def stopped() -> bool:
-            return stop() or self._hurrying > 0
+            return stop() or self._closing or self._hurrying > 0
 
-        with self._build_lock:
+        if not self._build_lock.acquire(blocking=False):
+            return  # somebody builds already, and will do all of it
+        try:
             self._fill(stopped, step=_STEP, threads=1)
-            if not stopped() and self._unpublished() >= self._worthwhile():
+            if not stopped() and self._is_worth_saving():
                 self._publish()
+        finally:
+            self._build_lock.release()
 
     def complete(self, progress: Progress | None = None) -> None:
         """Move everything that waits into the graph, on all processors, and save it.
@@ -176,21 +202,30 @@ class SpaceIndex:
             progress: called as `progress(moved, total)`.
         """
         with self._hurry():
-            self._fill(_never, step=_LARGE_STEP, threads=os.cpu_count() or 1, progress=progress)
-            if self._unpublished():
+            self._fill(self._is_closing, step=_LARGE_STEP, threads=os.cpu_count() or 1, progress=progress)
+            if self._unsaved and not self._closing:
                 self._publish()
 
     @contextmanager
     def _hurry(self) -> Iterator[None]:
         """The right to build, taken over from the thread that builds behind the scenes."""
+        if self._hurrier == threading.get_ident():
+            raise InvalidInputError("optimize and reindex do not go inside their own progress; call them afterwards")
         with self._hurry_lock:
             self._hurrying += 1
         try:
             with self._build_lock:
-                yield
+                self._hurrier = threading.get_ident()
+                try:
+                    yield
+                finally:
+                    self._hurrier = None
         finally:
             with self._hurry_lock:
                 self._hurrying -= 1
+
+    def _is_closing(self) -> bool:
+        return self._closing
 
     def _fill(
         self, stop: Callable[[], bool], *, step: int, threads: int, progress: Progress | None = None
@@ -206,23 +241,21 @@ class SpaceIndex:
                 progress(moved, moved + len(self.tail))
             time.sleep(0)  # let others have the interpreter
 
-    def _unpublished(self) -> int:
-        """About how many changes the newest file lacks."""
-        if self.graph is None:
-            return 0
-        return max(self._covered_label() - self._published_label, self._last_removal - self._published_removal)
+    def _is_worth_saving(self) -> bool:
+        return self._unsaved >= max(_PUBLISH_AFTER, len(self.graph or ()) // 10)
 
-    def _worthwhile(self) -> int:
-        return max(_PUBLISH_AFTER, len(self.graph or ()) // 10)
-
-    def publish_if_worthwhile(self) -> None:
-        """Save the graph at closing, where reading the rows instead would take the next opening long."""
-        with self._build_lock:
-            if self._unpublished() >= self._worthwhile():
-                try:
-                    self._publish()
-                except StorageError as error:  # the rows are safe, and an index file is only a cache
-                    warnings.warn(f"the index was not saved: {error}", VecdbWarning, stacklevel=3)
+    def close(self) -> None:
+        """End building, and save the graph where the next opening would else have many rows to read."""
+        self._closing = True
+        if not self._build_lock.acquire(blocking=False):
+            return  # a caller of `complete` is at its last step; the rows are safe, and a file is only a cache
+        try:
+            if self._is_worth_saving():
+                self._publish()
+        except (StorageError, MemoryError) as error:
+            warnings.warn(f"the index was not saved: {error}", VecdbWarning, stacklevel=3)
+        finally:
+            self._build_lock.release()
 
     def _covered_label(self) -> int:
         """Every vector up to this label is in the graph, or stranded."""
@@ -230,31 +263,39 @@ class SpaceIndex:
         return int(waiting[0]) - 1 if len(waiting) else self._last_label
 
     def _publish(self) -> None:
-        if self.graph is None or self._engine.read_only:
+        with self._lock.read():
+            graph = self.graph
+        if graph is None or self._engine.read_only:
             return
         if "ef" not in self.space.index_options:
-            self.graph.use_ef(calibrated_ef(self.graph) or self.graph.ef)
+            graph.use_ef(calibrated_ef(graph) or graph.ef)
         with GraphFile(self._engine, self.space) as file:
             with self._lock.read():
-                graph, count = self.graph, self.graph.nodes
+                if self.graph is not graph:
+                    return  # loaded anew meanwhile
+                count, unsaved = graph.nodes, self._unsaved
                 covered, removal = self._covered_label(), self._last_removal
                 stranded = self.stranded.labels()
-                file.save(graph)
+            # Without the lock, or searches would wait for the disk: nothing is added to the graph meanwhile,
+            # and what is removed in it is removed again when the file is loaded.
+            file.save(graph)
             unreachable = file.publish(
                 graph, count=count, stranded=stranded, last_label=covered, last_removal=removal
             )
         if unreachable is not None:
-            self._published_label, self._published_removal = covered, removal
-            with self._lock.write():
-                self._strand(unreachable)
+            self._unsaved -= unsaved
+            with self._changing():
+                if self.graph is graph:
+                    self._strand(unreachable)
 
     def _move(self, count: int, *, threads: int) -> int:
-        with self._lock.write():
+        with self._changing():
             labels, vectors = self.tail.take_oldest(count)
             if len(labels):
                 self.graph = self.graph if self.graph is not None else self._new_graph()
                 self.graph.add(labels, vectors, threads=threads)
                 self.tail.remove(labels)
+                self._unsaved += len(labels)
             return len(labels)
 
     def _new_graph(self) -> HnswIndex:
@@ -265,13 +306,14 @@ class SpaceIndex:
         with self._hurry():
             self.catch_up()
             if self.space.index_kind == "hnsw" or sum(map(len, self.parts)) > EXACT_UNTIL:
-                self._rebuild(_never, progress, threads=os.cpu_count() or 1)
+                self._rebuild(self._is_closing, progress, threads=os.cpu_count() or 1)
                 self._publish()
             elif self.graph is not None:
                 # It has become so small that brute force is as fast: without its file it is not loaded again.
                 with self._engine.transaction() as transaction:
                     withdraw(transaction, self.space.id)
-                with self._lock.write(), self._engine.snapshot() as snapshot:
+                remove_stray_files(self._engine)
+                with self._changing(), self._engine.snapshot() as snapshot:
                     self._loaded = False
                     self._take_in(snapshot)
 
@@ -297,27 +339,27 @@ class SpaceIndex:
                 progress(done, max(total, done))
         if stop():
             return
-        with self._lock.write(), self._engine.snapshot() as snapshot:
+        with self._changing(), self._engine.snapshot() as snapshot:
             tail = self.tail
             self._take_in(snapshot)
-            if self.tail is not tail or self._state(snapshot).removal_floor > begin.last_removal:
-                return  # too much was removed meanwhile to know what, or all was loaded anew: the next turn sees to it
-            graph.remove(removals_after(snapshot, self.space.id, begin.last_removal))
+            if self.tail is not tail:
+                return  # all was loaded anew meanwhile: the next turn sees to it
+            graph.remove(self._removed_since(snapshot, self._state(snapshot), begin.last_removal, [graph]))
             self.graph = graph if len(graph) else None
             self.stranded = self._exact()
             waiting = self.tail.labels()
             self.tail.remove(waiting[waiting <= begin.last_label])
-            self._published_label = 0
+            self._unsaved = len(graph)
 
     # --- checking ---
 
     def differences(self) -> tuple[list[int], list[int]]:
         """Labels that the index lacks, and labels that it should not have."""
         with self.current() as snapshot:
-            have = np.unique(np.concatenate([part.labels() for part in self.parts] or [np.empty(0, np.int64)]))
+            have = _labels_in(self.parts)
             want = live_labels(snapshot, self.space.id)
         return np.setdiff1d(want, have).tolist(), np.setdiff1d(have, want).tolist()
 
 
-def _never() -> bool:
-    return False
+def _labels_in(parts: Sequence[VectorIndex]) -> Labels:
+    return np.unique(np.concatenate([part.labels() for part in parts] or [np.empty(0, np.int64)]))

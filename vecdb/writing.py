@@ -130,6 +130,8 @@ class Writer:
             EmbeddingError: something cannot be embedded, and it is not to be quarantined.
         """
         for _ in range(_ATTEMPTS):
+            for draft in drafts:
+                draft.error = None
             with self.engine.snapshot() as snapshot:
                 plan = self._plan(snapshot, drafts)
             embedded = embed_drafts(self.engine, self.spaces, plan.to_embed)

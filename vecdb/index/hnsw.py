@@ -166,10 +166,12 @@ class HnswIndex:
             try:
                 self._graph.add_items(vectors, labels, num_threads=threads or self._threads)
                 self._codes.append(vectors)
-            except (RuntimeError, MemoryError) as error:  # some of the batch may be in the graph, half linked
-                self._broken = f"adding {len(labels)} vectors failed ({error})"
-                raise StorageError(f"{self._broken}; build the index anew") from error
-            self._labels.add(labels)
+                self._labels.add(labels)
+            except BaseException as error:  # also an interrupt: some of the batch may be in the graph, half linked
+                self._broken = f"adding {len(labels)} vectors failed ({error or type(error).__name__})"
+                if isinstance(error, RuntimeError | MemoryError):
+                    raise StorageError(f"{self._broken}; build the index anew") from error
+                raise
             self._fails_from = math.inf
 
     def _make_room(self, count: int) -> None:
@@ -187,8 +189,12 @@ class HnswIndex:
         wanted = as_labels(labels)
         with self._lock.write():
             self._check_usable()
-            for label in self._labels.remove(wanted).tolist():
-                self._graph.mark_deleted(label)
+            try:
+                for label in self._labels.remove(wanted).tolist():
+                    self._graph.mark_deleted(label)
+            except BaseException as error:  # an interrupt, mostly
+                self._broken = f"removing {len(wanted)} vectors failed ({error or type(error).__name__})"
+                raise
 
     def _check_usable(self) -> None:
         if self._broken:

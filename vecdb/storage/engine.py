@@ -83,6 +83,7 @@ class DatabaseEngine:
     def __init__(self, folder: Path, *, read_only: bool, durability: Durability, timeout: float) -> None:
         self.folder = folder
         self.file = folder / DATABASE_FILE
+        self._log = folder / (DATABASE_FILE + "-wal")
         self.read_only = read_only
         self.writer_lock = WriterLock(folder / LOCK_FILE, timeout)
         self._durability = durability
@@ -92,6 +93,7 @@ class DatabaseEngine:
     def _start(self) -> None:
         self._closed = False
         self._local = threading.local()
+        self._immutable: tuple[int, int, bool] | None = None
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         # Snapshots begin on the driver itself, for speed; SQLAlchemy need not say it again.
         self._reading = beginning_with(None, self._driver_connection)
@@ -103,21 +105,35 @@ class DatabaseEngine:
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """A read transaction: everything read inside is of one moment, and blocks nobody."""
-        snapshot = getattr(self._local, "reader", None)
-        if snapshot is None:
-            snapshot = self._local.reader = self._connect(self._reading)
-        elif self._closed:
+        if self._closed:
             raise self._closed_error()
+        idle = self._idle_readers()
+        snapshot = idle.pop() if idle else self._connect(self._reading)
         try:
-            snapshot.driver.execute("BEGIN")
             try:
+                snapshot.driver.execute("BEGIN")
                 yield snapshot
             finally:
                 if snapshot.connection.in_transaction():
                     snapshot.connection.rollback()
                 snapshot.driver.rollback()
+                idle.append(snapshot)  # one whose rollback was interrupted is not used again
         except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
             raise self._translated(error) from error
+
+    def _idle_readers(self) -> list[Snapshot]:
+        """This thread's reading connections that are not in use: several, if one snapshot is taken inside another."""
+        if self._immutable is not None and self._immutable != self._file_stamp():
+            # SQLite trusts that an immutable file never changes, but its owner may have written to it.
+            self._immutable, self._local = None, threading.local()
+        idle: list[Snapshot] | None = getattr(self._local, "idle", None)
+        if idle is None:
+            idle = self._local.idle = []
+        return idle
+
+    def _file_stamp(self) -> tuple[int, int, bool]:
+        status = self.file.stat()
+        return status.st_size, status.st_mtime_ns, self._log.exists()
 
     @contextmanager
     def transaction(self) -> Iterator[Snapshot]:
@@ -139,6 +155,8 @@ class DatabaseEngine:
         """The writer lock and the writing connection, outside a transaction."""
         if self.read_only:
             raise ReadOnlyError(f"the database {self.folder} was opened with read_only=True; open it without to write")
+        if self._closed:
+            raise self._closed_error()
         with self.writer_lock:
             if self._writer is None:
                 self._writer = self._connect(self._writing)
@@ -151,17 +169,18 @@ class DatabaseEngine:
         try:
             with self.exclusive() as writer:
                 writer.driver.execute("PRAGMA busy_timeout = 0")
-                writer.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                writer.driver.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
+                try:
+                    writer.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                finally:
+                    writer.driver.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
         except sqlite3.Error as error:
             raise self._translated(error) from error
 
     def _checkpoint_if_large(self, writer: Snapshot) -> None:
         # Checkpoints run only here and in `checkpoint`, both under the writer lock: SQLite before
         # 3.51.3 can lose pages when a checkpoint races the log's reset by another writer.
-        log = self.folder / (DATABASE_FILE + "-wal")
         try:
-            if log.stat().st_size > _CHECKPOINT_BYTES:
+            if self._log.stat().st_size > _CHECKPOINT_BYTES:
                 writer.driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except (OSError, sqlite3.Error):
             return  # the commit stands; the next one tries again
@@ -205,9 +224,9 @@ class DatabaseEngine:
         mode = "rw"
         if self.read_only:
             mode = "ro"
-            log = self.folder / (DATABASE_FILE + "-wal")
-            if not os.access(self.folder, os.W_OK) and not log.exists():
-                mode = "ro&immutable=1"  # nobody can write here, and SQLite could not make its shared-memory file
+            if not os.access(self.folder, os.W_OK) and not self._log.exists():
+                mode = "ro&immutable=1"  # SQLite could not make its shared-memory file here
+                self._immutable = self._file_stamp()
         name = urllib.parse.quote(str(self.file.absolute()))
         connection = sqlite3.connect(
             f"file:{name}?mode={mode}",

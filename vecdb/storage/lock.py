@@ -65,6 +65,7 @@ class WriterLock:
         deadline = time.monotonic() + self._timeout
         if not self._thread_lock.acquire(timeout=self._timeout):
             raise self._locked_error(os.getpid())
+        locked = False
         try:
             descriptor = self._open()
             wait = _FIRST_WAIT
@@ -73,8 +74,11 @@ class WriterLock:
                     raise self._locked_error(self._holder(descriptor))
                 time.sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
+            locked = True
             self._name_holder(descriptor)
         except BaseException:
+            if locked and self._descriptor is not None:
+                _unlock(self._descriptor)
             self._thread_lock.release()
             raise
 
