@@ -162,3 +162,12 @@ def test_a_record_may_have_no_content_but_a_vector(database):
     vectors.add([None, "text", {"a": "b"}, vecdb.Image(b"i")], vectors=[[1, 0], [0, 1], [1, 1], [-1, 0]])
     assert [record.content for record in vectors] == [None, "text", {"a": "b"}, vecdb.Image(b"i")]
     assert vectors.search([1, 0], k=1)[0].content is None
+
+
+def test_a_backup_does_not_go_into_the_database(tmp_path):
+    with vecdb.open(tmp_path / "a.vecdb") as database, pytest.raises(vecdb.InvalidInputError, match="inside"):
+        database.backup(tmp_path / "a.vecdb" / "copy.vecdb")
+
+
+def test_the_vectors_of_a_record_do_not_fill_the_screen():
+    assert "vectors" not in repr(vecdb.Record("a", "x", {}, [0.5] * 500))

@@ -12,6 +12,8 @@ import warnings
 import click
 import pytest
 
+import vecdb
+from tests.embedding.lengths import INFO
 from vecdb.errors import EmbedderNotFoundError, PluginConflictError, PluginLoadError, PluginWarning
 from vecdb.plugins import Plugins
 
@@ -306,3 +308,30 @@ def test_listing_the_bundled_plugins_imports_no_heavy_library():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_a_conflict_is_listed_at_both_and_strict_raises_it():
+    class One:
+        @vecdb.hookimpl
+        def vecdb_register_embedders(self):
+            return [INFO]
+
+    class Other(One):
+        pass
+
+    plugins = Plugins(load=[])
+    plugins.register(One(), "one")
+    plugins.register(Other(), "other")
+    errors = {status.name: status.error for status in plugins.listing() if status.error}
+    assert set(errors) == {"one", "other"}
+    assert all(repr(INFO.name) in error for error in errors.values())
+
+
+def test_one_description_instead_of_a_list_is_named():
+    class Single:
+        @vecdb.hookimpl
+        def vecdb_register_embedders(self):
+            return INFO
+
+    with pytest.raises(PluginLoadError, match="return a list"):
+        Plugins(load=[]).register(Single())

@@ -143,13 +143,15 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        found = getattr(importlib.import_module(_LAZY[name]), name)
-        globals()[name] = found
-        return found
-    raise AttributeError(f"module 'vecdb' has no attribute {name!r}")
+if not TYPE_CHECKING:  # or a misspelt name would pass for one that is found later
+
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            found = getattr(importlib.import_module(_LAZY[name]), name)
+            globals()[name] = found
+            return found
+        raise AttributeError(f"module 'vecdb' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return __all__

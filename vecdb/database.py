@@ -108,7 +108,8 @@ class Database:
         _databases.add(self)
 
     def __repr__(self) -> str:
-        return f"<vecdb.Database {self._engine.folder}{' (closed)' if self._closed else ''}>"
+        state = " (closed)" if self._closed else " (read-only)" if self._engine.read_only else ""
+        return f"<vecdb.Database {self._engine.folder}{state}>"
 
     def __enter__(self) -> Database:
         return self

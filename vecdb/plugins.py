@@ -117,16 +117,7 @@ class Plugins:
             offers = self._offers.get(name, [])
             if len(offers) == 1:
                 return offers[0][0]
-            if offers:
-                owners = [status.distribution or status.name for _, status in offers]
-                titles = " and ".join(status.title for _, status in offers)
-                raise PluginConflictError(
-                    f"the embedder {name!r} is offered by {titles}; uninstall one of them, or choose with "
-                    f"{_LOAD}={offers[0][1].name}",
-                    name=name,
-                    distributions=owners,
-                )
-            raise self._not_found(name)
+            raise self._conflict(name) if offers else self._not_found(name)
 
     def add_commands(self, cli: Any) -> None:
         """Let each plugin add its commands to a `click.Group`.
@@ -149,10 +140,17 @@ class Plugins:
                     self._report(_load_error(self._plugins[name], error), error)
 
     def listing(self) -> tuple[PluginStatus, ...]:
-        """All plugins, the broken ones too, sorted by name."""
+        """All plugins, the broken ones and those in conflict too, sorted by name."""
         with self._lock:
             self._find()
-            return tuple(sorted(self._plugins.values(), key=lambda status: (status.name, status.distribution)))
+            conflicts = {name for name, offers in self._offers.items() if len(offers) > 1}
+            found = [
+                replace(status, error=str(self._conflict(min(conflicts & set(status.embedders)))))
+                if conflicts & set(status.embedders)
+                else status
+                for status in self._plugins.values()
+            ]
+            return tuple(sorted(found, key=lambda status: (status.name, status.distribution)))
 
     # --- loading ---
 
@@ -166,6 +164,9 @@ class Plugins:
             for point in points:
                 self._load_entry_point(point)
             self._check_wanted({point.name for point in points})
+            conflicts = [name for name, offers in self._offers.items() if len(offers) > 1]
+            if self._strict and conflicts:
+                raise self._conflict(min(conflicts))
         except BaseException:
             self._found = False
             raise
@@ -226,6 +227,8 @@ class Plugins:
     def _infos(self, plugin: object) -> list[EmbedderInfo]:
         infos: list[EmbedderInfo] = []
         for offered in self._hooks_of(plugin, "vecdb_register_embedders")():
+            if isinstance(offered, EmbedderInfo):
+                raise PluginLoadError("vecdb_register_embedders returned one EmbedderInfo; return a list of them")
             infos += offered
         for info in infos:
             if not isinstance(info, EmbedderInfo):
@@ -246,6 +249,17 @@ class Plugins:
         if self._strict:
             raise problem from cause
         warnings.warn(PluginWarning(str(problem)), stacklevel=3)
+
+    def _conflict(self, name: str) -> PluginConflictError:
+        offers = [status for _, status in self._offers[name]]
+        others = {status.name for status in offers[1:]}
+        rest = ",".join(sorted(status.name for status in self._plugins.values() if status.name not in others))
+        return PluginConflictError(
+            f"the embedder {name!r} is offered by {' and '.join(status.title for status in offers)}; "
+            f"uninstall one of them, or choose with {_LOAD}={rest}",
+            name=name,
+            distributions=[status.distribution or status.name for status in offers],
+        )
 
     def _not_found(self, name: str) -> Exception:
         installed = sorted(self._offers)

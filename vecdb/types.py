@@ -189,7 +189,7 @@ class Record:
     id: str
     content: Content = None
     metadata: Metadata = field(default_factory=dict)
-    vectors: Any = field(default=None, compare=False)
+    vectors: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

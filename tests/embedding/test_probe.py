@@ -14,6 +14,7 @@ from tests.embedding.lengths import Config, Lengths, host_of
 from vecdb.embedding import Embedded, probes_agree
 from vecdb.embedding.probe import probe_items
 from vecdb.errors import (
+    EmbedderContractError,
     EmbedderUnavailableError,
     ItemError,
 )
@@ -138,3 +139,12 @@ def test_probes_agree_only_if_every_cosine_is_near_one():
 def test_a_result_without_errors_is_its_vectors():
     vectors = np.ones((2, 3), np.float32)
     assert Embedded(vectors).check() is vectors
+
+
+def test_an_encode_that_always_fails_is_the_plugins_fault():
+    class Wrong(Lengths):
+        def encode(self, batch):
+            return np.ones((len(batch), 3))
+
+    with pytest.raises(EmbedderContractError, match="plugin's author"):
+        host_of(Wrong).probe()

@@ -189,12 +189,21 @@ class EmbedderHost:
         """The vectors of three fixed items (short, long, odd) of each kind that the embedder takes.
 
         None for an item that the embedder cannot embed; compare with `probes_agree`.
+
+        Raises:
+            EmbedderContractError: `encode` fails for all of them, so that the fault is not in the items.
         """
         items = [item for modality in sorted(self.info.modalities) for item in probe_items(modality)]
         if not items:
             return []
         result = self.embed(items)
         failed = {error.index for error in result.errors}
+        crashes = [error for error in result.errors if error.stage == "encode" and error.__cause__ is not None]
+        if len(crashes) == len(items) and not any(isinstance(e.__cause__, VecdbError) for e in crashes):
+            raise EmbedderContractError(
+                f"{self._owner}: encode fails for every item ({crashes[0]}); report it to the plugin's author",
+                name=self.info.name,
+            ) from crashes[0]
         return [None if i in failed else result.vectors[i] for i in range(len(items))]
 
     def environment(self) -> dict[str, str]:

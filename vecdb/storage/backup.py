@@ -10,7 +10,7 @@ import uuid
 from contextlib import closing
 from pathlib import Path
 
-from vecdb.errors import AlreadyExistsError, DiskFullError, StorageError
+from vecdb.errors import AlreadyExistsError, DiskFullError, InvalidInputError, StorageError
 from vecdb.storage.engine import DATABASE_FILE, DatabaseEngine, translated
 from vecdb.storage.manifest import file_sha256
 from vecdb.storage.schema import INDEX_FOLDER
@@ -28,8 +28,11 @@ def backup(engine: DatabaseEngine, target: Path, progress: Progress | None = Non
 
     Raises:
         AlreadyExistsError: `target` exists.
+        InvalidInputError: it lies inside the database.
         StorageError: it cannot be written.
     """
+    if target.absolute().is_relative_to(engine.folder.absolute()):
+        raise InvalidInputError(f"{target} lies inside the database itself; give a place outside for the backup")
     if target.exists():
         raise AlreadyExistsError(f"{target} exists already; give a new path for the backup", name=str(target))
     unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.unfinished")

@@ -39,6 +39,7 @@ class _PooledWords(Embedder):
     """A weighted mean of word vectors. Subclasses say where they come from."""
 
     config: PoolingConfig
+    _alternative = ", or a fastText model (.bin), which knows parts of words"
 
     def __init__(self, config: PoolingConfig) -> None:
         super().__init__(config)
@@ -143,7 +144,7 @@ class _PooledWords(Embedder):
         excerpt = excerpt if len(excerpt) <= _EXCERPT else excerpt[:_EXCERPT] + "..."
         return (
             f"none of the words of {excerpt!r} is in the vocabulary of {self.config.model}; "
-            "use a model of this language and subject, or a fastText model (.bin), which knows parts of words"
+            f"use a model of this language and subject{self._alternative}"
         )
 
     @abc.abstractmethod
@@ -194,6 +195,7 @@ class FastTextEmbedder(_PooledWords):
     """`fasttext`: words that the model has never seen get a vector from their character n-grams."""
 
     config: FastTextConfig
+    _alternative = ""
 
     def __init__(self, config: FastTextConfig) -> None:
         super().__init__(config)
@@ -230,6 +232,8 @@ class FastTextEmbedder(_PooledWords):
         if not rows:
             return _NOTHING
         known = self._model.index.get(word)
+        if known is None and not self._model.matrix[rows].any():
+            return _NOTHING  # no part of the word was ever trained: rows of zeros say nothing
         weight = 1.0 if known is None else float(self._word_weights[known])  # an unseen word is a rare word
         return Weighted(np.array(rows), np.full(len(rows), weight / len(rows), np.float32), 1)
 

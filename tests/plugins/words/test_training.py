@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from tests.plugins.words.models import cosines, embed, embedder
-from vecdb import DiskFullError, InvalidInputError
+from vecdb import DiskFullError, InvalidInputError, ItemError
 from vecdb_words import vecdb_register_embedders
 from vecdb_words.config import FastTextTraining
 from vecdb_words.cooccurrence import cooccurrence_vectors
@@ -369,3 +369,13 @@ def test_fitted_rows_come_near_the_vectors() -> None:
     vectors = np.random.default_rng(6).standard_normal((5, 4)).astype(np.float32)
     rows = table.fit(vectors, np.ones(5, np.float32))
     assert (cosines(table.select(np.arange(5)).means(rows), vectors) > 0.95).all()
+
+
+def test_a_text_of_which_no_part_was_trained_is_unknown_and_not_all_alike(tmp_path: Path) -> None:
+    train(tmp_path / "m.bin", topic_texts(), dimension=100)
+    found = embedder("fasttext", model=tmp_path / "m.bin")
+    misspelt, right = embed(found, ["sailer", "sailor"])
+    assert misspelt @ right > 0.5 * np.linalg.norm(misspelt) * np.linalg.norm(right)
+    for text in ("한국어 텍스트", "日本語", "жук"):
+        with pytest.raises(ItemError, match="none of the words"):
+            found.prepare(text)
