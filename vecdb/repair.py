@@ -38,7 +38,8 @@ def check_database(engine: DatabaseEngine, spaces: Mapping[str, Sequence[Space]]
             for problem in problems
         ]
     by_id = {space.row.id: (name, space) for name, group in spaces.items() for space in group}
-    problems += [_damaged(engine, vector, by_id, fix=fix) for vector in damaged]
+    # A space may be deleted meanwhile, by another process.
+    problems += [_damaged(engine, vector, by_id, fix=fix) for vector in damaged if vector.space_id in by_id]
     with engine.snapshot() as snapshot:
         left = {vector.label for vector in damaged_vectors(snapshot)}
     for name, group in spaces.items():
