@@ -82,6 +82,8 @@ def test_check_finds_damage_and_fix_mends_it(run, notes):
     result = run("check", "--fix", "--format", "json")
     assert all(problem["fixed"] for problem in json.loads(result.stdout))
     assert "Everything was mended" in result.stderr
+    assert {problem["advice"] for problem in json.loads(result.stdout)} == {""}
+    assert "run `vecdb check`" not in result.stderr
 
 
 def test_backup_is_a_database_of_its_own(run, notes, own_folder):
@@ -108,6 +110,8 @@ def test_info_tells_versions_and_states(run, notes):
         ("old", "auto", 0),
     ]
     assert "notes.vecdb" in run("info").stdout
+    assert found["size"] >= (notes / "vecdb.sqlite3").stat().st_size
+    assert found["size_of_indexes"] == 0
 
 
 def test_info_tells_what_a_graph_does_not_hold_yet(run, notes):
@@ -159,6 +163,13 @@ def test_check_of_an_embedder_that_fails_ends_with_1(run, words_file, own_folder
     (own_folder / "items.txt").write_text("cat\nseven\nbread\nxyzzy\n")
     result = run("embedders", "check", f"word2vec:{words_file}", "--items", "items.txt", status=1)
     assert "FAILED" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+def test_made_up_items_that_do_not_fit_are_no_faults_of_the_embedder(run, words_file):
+    result = run("embedders", "check", f"word2vec:{words_file}", status=2)
+    assert "give --items FILE" in result.stderr
+    assert result.stdout == ""
 
 
 def test_plugins_are_listed(run):
@@ -173,6 +184,7 @@ def test_train_on_files_and_on_a_collection(run, notes, own_folder):
     for number in range(4):
         text = "the cat sat on a mat and the dog ate bread with cheese\n" * 3
         (own_folder / "texts" / f"{number}.txt").write_text(text)
+    (own_folder / "out").mkdir()
     small = ["--option", "dimension=8", "--option", "buckets=100", "--option", "min_count=1"]
     report = json.loads(run("train", "fasttext", "texts", "-o", "out/m.bin", *small, "--format", "json").stdout)
     assert (report["texts"], report["dimension"]) == (4, 8)
@@ -180,6 +192,12 @@ def test_train_on_files_and_on_a_collection(run, notes, own_folder):
     run("collections", "create", "trained", "--embedder", "fasttext:out/m.bin")
     run("train", "fasttext", "--from-collection", "notes", "-o", "n.bin", *small)
     assert (own_folder / "n.bin").exists()
+    before = (own_folder / "n.bin").read_bytes()
+    again = ["train", "fasttext", "texts", "-o", "n.bin", *small]
+    assert "--force" in run(*again, status=1).stderr
+    assert (own_folder / "n.bin").read_bytes() == before
+    run(*again, "--force")
+    assert (own_folder / "n.bin").read_bytes() != before
 
 
 @pytest.mark.parametrize(
@@ -187,6 +205,7 @@ def test_train_on_files_and_on_a_collection(run, notes, own_folder):
     [
         (["fasttext", "-o", "m.bin"], 2, "--from-collection"),
         (["fasttext", "."], 2, "--output"),
+        (["fasttext", ".", "-o", "none/m.bin"], 2, "no folder 'none'"),
         (["glove", ".", "-o", "m.bin"], 1, "cannot be trained"),
         (["fasttext", ".", "-o", "m.bin", "--option", "epoch=1"], 1, "did you mean 'epochs'"),
         (["fasttext", ".", "-o", "m.bin"], 1, "too few"),

@@ -1,5 +1,6 @@
 """`vecdb demo` and where its texts come from."""
 
+import re
 import textwrap
 
 import pytest
@@ -68,6 +69,19 @@ def test_force_replaces_a_demo_and_nothing_else(run, notes, own_folder):
     (own_folder / "plain" / "letter.txt").write_text("keep me")
     run("--db", "plain", "demo", "--force", status=1)
     assert (own_folder / "plain" / "letter.txt").exists()
+
+
+def test_the_record_that_it_names_is_there(run, own_folder):
+    told = run("demo", "--limit", "200").stderr
+    id = re.search(r"vecdb get (\S+)", told)[1]
+    assert id != "gzip.open"
+    run("get", id)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(run, own_folder, monkeypatch):
+    (own_folder / "file").write_text("no folder")
+    monkeypatch.setattr("vecdb.cli.demo.find_docstrings", lambda **_: pytest.fail("docstrings were read"))
+    assert "Error: " in run("--db", "file/demo.vecdb", "demo", status=1).stderr
 
 
 def test_half_a_demo_is_cleared_away(run, own_folder, monkeypatch):

@@ -87,6 +87,8 @@ def test_an_error_is_one_line_and_status_1(run, notes):
     assert result.stdout == ""
     assert result.stderr.startswith("Error: there is no collection 'nix'")
     assert result.stderr.count("\n") == 1
+    assert "vecdb collections create" in result.stderr
+    assert "--embedder" in result.stderr
 
 
 def test_an_error_of_the_operating_system_is_one_line_too(run, monkeypatch, notes):
@@ -106,7 +108,7 @@ def test_a_warning_is_one_line_and_stands_once(run, monkeypatch, notes):
     usual = session_module.the_collection
     monkeypatch.setattr("vecdb.cli.commands.records.the_collection", warn)
     result = run("delete", "a", "-y", "-c", "notes")
-    assert result.stderr == "Warning: the index is built anew\nDeleted 1 records.\n"
+    assert result.stderr == "Warning: the index is built anew\nDeleted 1 record.\n"
 
 
 @pytest.mark.parametrize(("cause", "status"), [(KeyboardInterrupt, 130), (EOFError, 1)])

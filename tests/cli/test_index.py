@@ -49,7 +49,8 @@ def ids(collection="files"):
 
 def test_texts_are_found_cut_and_described(index, docs):
     report = index("docs")
-    assert (report["files"], report["records_added"], report["embedded"]) == (5, 5, 5)
+    # A file of spaces holds nothing to embed: it is skipped, and not a file that went in as well.
+    assert (report["files"], report["records_added"], report["embedded"]) == (4, 5, 5)
     records = ids()
     assert set(records) == {
         "docs/animals.md#1", "docs/animals.md#2", "docs/numbers.txt#1", "docs/deep/er/README#1",
@@ -113,7 +114,7 @@ def test_the_same_files_have_the_same_ids_from_wherever_it_runs(index, docs, run
     index("docs")
     monkeypatch.chdir(docs)
     report = json.loads(run("--db", "../pets.vecdb", "index", ".", "../docs/deep", "--format", "json").stdout)
-    assert (report["files"], report["embedded"], report["records_removed"]) == (5, 0, 0)
+    assert (report["files"], report["embedded"], report["records_removed"]) == (4, 0, 0)
 
 
 def test_a_missing_path_whose_files_are_known_means_that_they_are_gone(index, docs, run):
@@ -165,7 +166,10 @@ def test_a_text_without_a_known_word_costs_only_itself_and_is_not_tried_each_tim
     report = index("docs")
     assert (report["failed"], report["records_added"]) == (1, 5)
     assert "docs/foreign.txt#1" in run("failures", "list").stdout
-    assert index("docs")["failed"] == 0
+    again = index("docs")
+    # A file that was set aside is not tried again, but neither passes for one that is stored.
+    assert (again["files"], again["unchanged"], again["failed"], again["set_aside"]) == (5, 4, 0, 1)
+    assert "1 (see `vecdb failures list`)" in run("--db", "pets.vecdb", "index", "docs").stdout
     (docs / "foreign.txt").write_text("a cat")
     assert index("docs")["records_added"] == 1
     assert "no failure" in run("failures", "list").stderr
@@ -184,7 +188,7 @@ def test_sounds_go_to_a_space_of_their_own_and_a_bad_one_costs_only_itself(index
     (docs / "bad.wav").write_text("no sound")
     report = index("docs")
     assert report["collections"] == ["files", "files-audio"]
-    assert (report["files"], report["records_added"], report["failed"]) == (9, 8, 1)
+    assert (report["files"], report["records_added"], report["failed"]) == (8, 8, 1)
     found = json.loads(run("search", "--file", docs / "1000.wav", "-k", "1", "--format", "json").stdout)
     assert found[0]["id"] == "docs/1000.wav"
     assert json.loads(run("search", "kitten", "-k", "1", "--format", "json").stdout)[0]["id"] == "docs/animals.md#1"
@@ -214,7 +218,25 @@ def test_without_an_embedder_one_is_trained_on_the_texts_and_kept_in_the_databas
 
 def test_too_little_text_to_train_on_says_what_to_do(run, own_folder):
     (own_folder / "a.txt").write_text("cat")
-    assert "--embedder" in run("--db", "pets.vecdb", "index", "a.txt", status=1).stderr
+    told = run("--db", "pets.vecdb", "index", "a.txt", status=1).stderr
+    assert "--embedder" in told
+    assert "give more text" in told
+    assert "min_count" not in told
+
+
+@pytest.mark.parametrize(
+    ("option", "embedder", "said"),
+    [
+        ("--embedder", "mfcc", "'mfcc' takes audio, not text; give it with --audio-embedder"),
+        ("--audio-embedder", "fasttext:m.bin", "'fasttext' takes text, not audio; give it with --embedder"),
+        ("--image-embedder", "spectrogram", "'spectrogram' takes audio, not image"),
+    ],
+)
+def test_an_embedder_for_another_kind_of_file_makes_no_collection(option, embedder, said, run, docs, words_file):
+    result = run("--db", "pets.vecdb", "index", "docs", option, embedder, status=1)
+    assert said in result.stderr
+    assert not (docs.parent / "pets.vecdb").exists()
+    run("--db", "pets.vecdb", "index", "docs", "--embedder", f"word2vec:{words_file}")
 
 
 def test_a_path_that_does_not_exist_is_wrong_usage_and_makes_no_database(run, own_folder, index, docs):
@@ -232,7 +254,8 @@ def test_another_embedder_than_the_collections_is_refused(index, docs, run, word
 
 def test_the_summary_for_people(run, docs, words_file):
     lines = run("--db", "pets.vecdb", "index", "docs", "--embedder", f"word2vec:{words_file}").stdout.splitlines()
-    assert "files            5" in lines
+    assert "files            4" in lines
+    assert "set aside        0" in lines
     assert "records added    5" in lines
 
 

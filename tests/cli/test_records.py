@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 
 import pytest
 
@@ -38,6 +39,7 @@ def test_json_lines_and_csv(run, notes):
     assert [json.loads(line)["rank"] for line in lines] == [1, 2, 3, 4]
     rows = list(csv.DictReader(io.StringIO(run("search", "kitten", "--format", "csv").stdout)))
     assert rows[0]["id"] == "a"
+    assert float(rows[0]["distance"]) == pytest.approx(1 - float(rows[0]["score"]))
     assert json.loads(rows[0]["metadata"]) == {"year": 2020, "kind": "note"}
 
 
@@ -99,6 +101,28 @@ def test_of_several_collections_the_first_is_searched_and_the_others_are_named(r
     assert hits(run("search", "kitten", "-c", "more", "--format", "json")) == []
 
 
+def test_a_space_or_a_plugin_that_is_not_there_is_named(run, notes, monkeypatch):
+    assert "no space 'nope'" in run("search", "cat", "--space", "nope", status=1).stderr
+    assert "no space 'nope'" in run("search", "cat", "-c", "notes", "--space", "nope", status=1).stderr
+
+    def missing(_plugins, name):
+        raise vecdb.EmbedderNotFoundError(f"no plugin offers {name!r}; install one")
+
+    monkeypatch.setattr(vecdb.Plugins, "embedder", missing)
+    for where in ([], ["-c", "notes"]):
+        assert "no plugin offers 'word2vec'" in run("search", "cat", *where, status=1).stderr
+    for command in (["collections", "list"], ["info"]):
+        assert "word2vec (not installed)" in run(*command).stdout
+    assert json.loads(run("collections", "list", "--format", "json").stdout)[0]["embedder"] == "word2vec"
+
+
+def test_metadata_begin_with_the_path_and_leave_out_what_is_empty(run, notes):
+    add(run, '{"id": "e", "content": "kitten", "heading": "", "line": 1, "path": "x.md"}\n')
+    table = run("search", "kitten", "-k", "1").stdout
+    assert "path=x.md line=1" in table
+    assert "heading=" not in table
+
+
 @pytest.mark.parametrize("arguments", [[], ["cat", "--file", "notes.txt"], ["--file", "none.txt"], ["cat", "-k", "0"]])
 def test_wrong_usage_of_search(arguments, run, notes, own_folder):
     (own_folder / "notes.txt").write_text("cat")
@@ -134,6 +158,8 @@ def test_count(run, notes):
     assert run("count").stdout == "4\n"
     assert run("count", "--where", "kind=note").stdout == "2\n"
     assert run("count", "-c", "old").stdout == "0\n"
+    assert json.loads(run("count", "--format", "json").stdout) == {"count": 4}
+    assert run("count", "--format", "csv").stdout == "count\n4\n"
 
 
 def test_delete_asks_and_tells(run, notes):
@@ -143,7 +169,15 @@ def test_delete_asks_and_tells(run, notes):
     assert "Deleted 1" in run("delete", "a", "-c", "notes", input="y\n").stderr
     assert "2 records" in run("delete", "--where", "year>2020", "-c", "notes", input="y\n").stderr
     assert run("count").stdout == "1\n"
-    assert "Deleted 0" in run("delete", "a", "-c", "notes", "--yes").stderr
+
+
+def test_delete_of_nothing_does_not_ask(run, notes):
+    for yes in ([], ["--yes"]):
+        assert run("delete", "nix", "-c", "notes", *yes, status=1).stderr == "Nothing matches.\n"
+        assert run("delete", "-w", "year=1", "-c", "notes", *yes).stderr == "Nothing matches.\n"
+    add(run, '{"id": "e", "content": "xyzzy"}\n', "--on-error", "quarantine")
+    run("delete", "e", "-c", "notes", "--yes")  # it was only set aside
+    assert "no failure" in run("failures", "list").stderr
 
 
 def test_delete_needs_ids_or_a_filter_and_a_collection(run, notes):
@@ -178,6 +212,28 @@ def test_add_takes_a_csv_file(run, notes, own_folder):
     (own_folder / "books.csv").write_text("\ufeffid,content,year\nx,the dog,1950\n", "utf-8")
     add(run, None, "books.csv")
     assert json.loads(run("get", "x", "--format", "jsonl").stdout)["metadata"] == {"year": 1950}
+
+
+def test_add_refuses_a_csv_with_two_columns_of_one_name(run, notes):
+    assert "two columns 'year'" in add(run, "text,year,year\na cat,1,2\n", "--input", "csv", status=2).stderr
+    assert run("count").stdout == "4\n"
+
+
+def test_add_takes_a_json_list(run, notes, own_folder):
+    (own_folder / "list.json").write_text('[{"id": "x", "content": "the dog"},\n {"id": "y", "content": "soup"}]')
+    assert json.loads(add(run, None, "list.json").stdout)["added"] == 2
+    (own_folder / "list.json").write_text("[1]")
+    assert "item 1: a JSON int, not an object" in add(run, None, "list.json", status=1).stderr
+
+
+def test_the_example_of_add_works_in_an_empty_folder(run):
+    from vecdb.cli.commands.add import add as command
+
+    demo, first, second = command.example.splitlines()
+    run(*shlex.split(demo)[1:])
+    for line, text in ((first, "The cat sat on the mat.\n"), (second, "id,content,year\nx,The dog barks.,1950\n")):
+        run(*shlex.split(line.rpartition(" | ")[2])[1:], input=text)
+    assert run("count", "-c", "notes").stdout == "2\n"
 
 
 def test_add_takes_vectors(run, notes):

@@ -1,9 +1,11 @@
 """Reading lines, JSON lines and CSV."""
 
+import click
 import pytest
 
 from vecdb import InvalidInputError, Record
 from vecdb.cli.records_in import guess_format, read_records
+from vecdb.cli.where import parse_where
 
 
 def read(text, format):
@@ -58,7 +60,7 @@ def test_csv_numbers_become_numbers_and_empty_cells_are_left_out():
     )
     assert read(text, "csv")[0] == [
         Record("a", "x, y", {"year": 2020, "price": 1.5, "zip": "01234", "big": "99999999999999999999"}),
-        Record("1", "two\nlines", {"year": -3, "price": "1e5", "zip": 0, "note": "n", "big": "+1"}),
+        Record("1", "two\nlines", {"year": -3, "price": 1e5, "zip": 0, "note": "n", "big": "+1"}),
     ]
 
 
@@ -68,13 +70,45 @@ def test_csv_with_too_many_cells_in_a_row():
     assert bad[0][0] == 3
 
 
+@pytest.mark.parametrize("cell", ["true", "1e5", "01234", "NaN", "Ada", "null", "-3", "99999999999999999999"])
+def test_a_cell_is_found_by_the_filter_that_is_typed_like_it(cell):
+    [record], _ = read(f"id,text,value\na,x,{cell}\n", "csv")
+    meant = parse_where([f"value={cell}"])["value"]["$eq"]
+    assert (type(record.metadata["value"]), record.metadata["value"]) == (type(meant), meant)
+
+
+def test_csv_with_two_columns_of_one_name():
+    with pytest.raises(click.UsageError, match="two columns 'year'"):
+        read("id,text,year,year\na,x,1,2\n", "csv")
+
+
+def test_a_json_list_holds_records_and_a_bad_item_costs_only_itself():
+    text = '[\n  {"id": "a", "text": "x"},\n  3,\n  {"id": "b", "content": "y", "year": 1}\n]\n'
+    records, bad = read(text, "json")
+    assert records == [Record("a", "x"), Record("b", "y", {"year": 1})]
+    assert bad[0][0] == 2
+    lines = '{"id": "a", "text": "x"}\n{"id": "b", "text": "y"}\n'
+    assert read(lines, "json")[0] == [Record("a", "x"), Record("b", "y")]
+    with pytest.raises(InvalidInputError, match="not JSON"):
+        read('[{"id": "a"}', "json")
+
+
 def test_csv_without_content():
     with pytest.raises(InvalidInputError, match="call one of them 'content'"):
         read("id,body\na,x\n", "csv")
 
 
 @pytest.mark.parametrize(
-    ("first", "format"), [('{"text": "a"}', "jsonl"), ("{}", "jsonl"), ("{a", "lines"), ("3", "lines")]
+    ("first", "format"),
+    [
+        ('{"text": "a"}', "jsonl"),
+        ("{}", "jsonl"),
+        ("{a", "lines"),
+        ('[{"id": 1},', "json"),
+        ("[\n", "json"),
+        ("[x] buy milk", "lines"),
+        ("3", "lines"),
+    ],
 )
 def test_the_format_is_guessed_from_the_first_line(first, format):
     found, lines = guess_format(iter([first, "x"]))

@@ -9,6 +9,7 @@ from vecdb.cli.where import parse_where
     ("typed", "meant"),
     [
         ("year=2020", {"year": {"$eq": 2020}}),
+        ("year==2020", {"year": {"$eq": 2020}}),
         ("year>=2020", {"year": {"$gte": 2020}}),
         ("year <= 2020.5", {"year": {"$lte": 2020.5}}),
         ("year>1", {"year": {"$gt": 1}}),
@@ -30,6 +31,23 @@ from vecdb.cli.where import parse_where
 )
 def test_one_condition(typed, meant):
     assert parse_where([typed]) == meant
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("year=>2020", r"=> is no operator; write >=, or quote the text: year=\">2020\""),
+        ("year=<2020", "=< is no operator; write <="),
+        ("[1]", "JSON object"),
+    ],
+)
+def test_a_mistyped_condition_says_how_to_write_it(typed, said):
+    with pytest.raises(ValueError, match=said):
+        parse_where([typed])
+
+
+def test_a_quoted_text_may_begin_like_an_operator():
+    assert parse_where(['note=">2"']) == {"note": {"$eq": ">2"}}
 
 
 def test_several_conditions_are_all_meant_also_on_one_key():

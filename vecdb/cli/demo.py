@@ -24,6 +24,7 @@ from vecdb.embedder import EmbedderRef
 from vecdb.types import Record
 
 COLLECTION = "docstrings"
+_EXAMPLE = "gzip.open"
 DEFAULT_PATH = Path("demo.vecdb")
 
 # Chosen by trying 31 questions on 12,000 docstrings (see the tests for some of them): more dimensions than
@@ -65,6 +66,7 @@ def demo(session: Session, force: bool, limit: int) -> None:
     _make_room(path, force=force)
     begin = time.monotonic()
     try:
+        vecdb.open(path, plugins=session.plugins).close()  # a place that cannot be written is told at once
         _build(session, path, _collect(limit))
     except BaseException:  # also Ctrl-C: half a demo would only be in the way of the next one
         shutil.rmtree(path, ignore_errors=True)
@@ -75,7 +77,8 @@ def demo(session: Session, force: bool, limit: int) -> None:
         collection.search("anything")  # loads model and vectors, so that the times below are those of a search
         for query, where in _SEARCHES:
             _search(collection, query, where)
-    _tell_next(path)
+        known = collection.get([_EXAMPLE]) or [next(iter(collection))]
+    _tell_next(path, known[0].id)
 
 
 def _build(session: Session, path: Path, docstrings: Sequence[Docstring]) -> None:
@@ -175,13 +178,13 @@ def _search(collection: Collection, query: str, where: dict[str, Any] | None) ->
     click.echo()
 
 
-def _tell_next(path: Path) -> None:
+def _tell_next(path: Path, id: str) -> None:
     chosen = "" if path == DEFAULT_PATH else f"--db {path} "
     note(
         "Now you:\n"
         f'  vecdb {chosen}search "send an email"\n'
         f'  vecdb {chosen}search "compress a file" --where kind=function --where source=stdlib\n'
-        f"  vecdb {chosen}get gzip.open\n"
+        f"  vecdb {chosen}get {id}\n"
         f"  vecdb {chosen}info\n"
         "or in Python:\n"
         "  import vecdb\n"

@@ -51,13 +51,23 @@ def _stamp(metadata: Metadata) -> tuple[int, str]:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What was done for the files of one collection. Numbers of files, then of records."""
+    """What was done for the files of one collection. Numbers of files, then of records.
+
+    Attributes:
+        files: those that hold something to embed.
+        unchanged_files: those of them that are stored whole as they are now.
+        removed_files: those that are gone.
+        report: of the records that went in.
+        removed: records that went out.
+        set_aside: passages and files that could not be embedded, now or in an earlier run.
+    """
 
     files: int
     unchanged_files: int
     removed_files: int
     report: IngestReport
     removed: int
+    set_aside: int
 
 
 def known_files(collection: Collection) -> dict[str, Known]:
@@ -108,7 +118,10 @@ def index_files(
     removed = 0
     for start in range(0, len(stale), _DELETE_BATCH):
         removed += collection.delete(stale[start : start + _DELETE_BATCH])
-    return FileReport(len(files), len(files) - len(changed), len(gone), report, removed)
+    names = {file.name for file in files}
+    set_aside = sum(failure.metadata.get("path") in names for failure in collection.failures())
+    unchanged = sum(not known[name].failed for name in names - {file.name for file in changed})
+    return FileReport(len(files) - reader.left_out, unchanged, len(gone), report, removed, set_aside)
 
 
 def _gone(
@@ -134,6 +147,7 @@ class _Reader:
         self._files = files
         self._skipped = skipped
         self.bytes = 0
+        self.left_out = 0
         self.made: dict[str, set[str]] = {}
 
     def __iter__(self) -> Iterator[Record]:
@@ -143,9 +157,11 @@ class _Reader:
             except (OSError, UnicodeDecodeError) as error:
                 reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"unreadable ({error.strerror})"
                 self._skipped.add(reason, file.path)
+                self.left_out += 1
                 continue
             if not records:
                 self._skipped.add("empty", file.path)
+                self.left_out += 1
             self.made[file.name] = {record.id for record in records}
             yield from records
             self.bytes += file.size

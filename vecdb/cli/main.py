@@ -17,7 +17,7 @@ import click
 
 from vecdb.cli.options import group_database_option
 from vecdb.cli.session import Session
-from vecdb.errors import PluginLoadError, VecdbError, VecdbWarning
+from vecdb.errors import CollectionNotFoundError, PluginLoadError, VecdbError, VecdbWarning
 from vecdb.version import __version__
 
 INTERRUPTED = 130
@@ -140,9 +140,16 @@ class VecdbGroup(click.Group):
             click.echo("Interrupted." if interrupted else "Aborted.", err=True)
             return INTERRUPTED if interrupted else 1
         except (VecdbError, OSError) as error:
-            click.echo(f"Error: {_one_line(error)}", err=True)
+            click.echo(f"Error: {_one_line(error)}{_advice(error)}", err=True)
             return 1
         return found if isinstance(found, int) else 0
+
+
+def _advice(error: BaseException) -> str:
+    """What the library's message cannot say: which command helps."""
+    if isinstance(error, CollectionNotFoundError) and "collections create" not in str(error):
+        return "; make one with `vecdb collections create`, or with `vecdb add --embedder`"
+    return ""
 
 
 def _one_line(error: BaseException | str) -> str:

@@ -11,7 +11,7 @@ import click
 from vecdb.cli.session import DATABASE_VARIABLE, Session
 from vecdb.cli.where import parse_where
 from vecdb.embedder import EmbedderInfo, EmbedderRef
-from vecdb.errors import VecdbError
+from vecdb.errors import EmbedderNotFoundError, VecdbError
 
 FORMATS = ("table", "json", "jsonl", "csv")
 
@@ -80,6 +80,9 @@ def format_option(function: F) -> F:
 collection_option = click.option(
     "--collection", "-c", metavar="NAME", help="Which collection. Default: the only one."
 )
+any_collection_option = click.option(
+    "--collection", "-c", metavar="NAME", help="Of this collection. Default: of all."
+)
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
@@ -96,7 +99,7 @@ where_option = click.option(
     multiple=True,
     metavar="FILTER",
     callback=_parse_where,
-    help="Only records whose metadata fit: key=value, also != > >= < <=, key~text (contains), or JSON. Repeatable.",
+    help="Only records whose metadata fit: key=value, also == != > >= < <=, key~text (contains), or JSON. Repeatable.",
 )
 
 
@@ -127,6 +130,19 @@ def typed_reference(session: Session, embedder: str, options: Mapping[str, str])
     """`NAME` or `NAME:MODEL` with options given as text, checked; relative paths are from here."""
     reference = EmbedderRef.parse(embedder, options)
     return EmbedderRef(reference.name, typed_options(session.plugins.embedder(reference.name), reference.options))
+
+
+def embedder_title(session: Session, name: str | None) -> str | None:
+    """The embedder's name; tables tell as well that no installed plugin has it, or that its plugin is broken."""
+    if name is None or session.format != "table":
+        return name
+    try:
+        session.plugins.embedder(name)
+    except EmbedderNotFoundError:
+        return f"{name} (not installed)"
+    except VecdbError:
+        return f"{name} (broken)"
+    return name
 
 
 def complete_collections(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> Iterable[str]:

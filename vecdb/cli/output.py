@@ -91,6 +91,11 @@ def _echo(text: str, *, nl: bool = True) -> None:
     click.echo(text.encode(_encoding(), "backslashreplace").decode(_encoding()), nl=nl)
 
 
+def counted(number: int, what: str) -> str:
+    """ "1 record", "2 records"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def note(text: str) -> None:
     """Say something to the person, on stderr."""
     click.echo(text, err=True)

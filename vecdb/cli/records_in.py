@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, Literal
 
+import click
+
+from vecdb.cli.where import parse_value
 from vecdb.errors import InvalidInputError
 from vecdb.types import Record
 
-InputFormat = Literal["lines", "jsonl", "csv"]
+InputFormat = Literal["lines", "jsonl", "json", "csv"]
 
 _CONTENT_NAMES = ("content", "text")
 _KNOWN = {"id", "metadata", "vector", "vectors", *_CONTENT_NAMES}
-_INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")
-_DECIMAL = re.compile(r"-?(0|[1-9]\d*)\.\d+([eE][-+]?\d{1,2})?")
 
 BadLine = Callable[[int, InvalidInputError], None]
 
 
 def guess_format(lines: Iterator[str]) -> tuple[InputFormat, Iterator[str]]:
-    """JSON lines if the first line is a JSON object, else plain lines; and the lines, whole again."""
+    """JSON lines if the first line is a JSON object, JSON if it begins a list, else plain lines; and all lines."""
     first = next(lines, None)
     if first is None:
         return "lines", iter(())
     whole = chain([first], lines)
+    if first.strip() == "[" or first.lstrip().startswith("[{"):
+        return "json", whole
     try:
         return ("jsonl" if isinstance(json.loads(first), dict) else "lines"), whole
     except ValueError:
@@ -42,10 +44,16 @@ def read_records(lines: Iterable[str], format: InputFormat, on_bad_line: BadLine
         lines: of a text file.
         format: "lines": each line that is not empty is a content. "jsonl": each line is an object with
             `content` or `text`, and optionally `id`, `metadata`, `vector` or `vectors`; its other values
-            are metadata. "csv": a heading names the same; numbers become numbers, empty cells are left out.
-        on_bad_line: called with the number of a line that cannot be read and the error; it may raise.
+            are metadata. "json": a list of such objects. "csv": a heading names the same; cells are read
+            like the values of --where, empty ones are left out.
+        on_bad_line: called with the number of a line (of an item, for "json") that cannot be read and the
+            error; it may raise.
+
+    Raises:
+        click.UsageError: two columns of the CSV have one name.
+        InvalidInputError: none of them is the content, or the JSON of a list is broken.
     """
-    rows = {"lines": _plain, "jsonl": _json, "csv": _csv}[format](lines)
+    rows = {"lines": _plain, "jsonl": _json_lines, "json": _json, "csv": _csv}[format](lines)
     for number, row in rows:
         try:
             yield _record(row() if callable(row) else row)
@@ -63,6 +71,21 @@ def _plain(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
 
 
 def _json(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
+    text = "".join(lines)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if not text.lstrip().startswith("["):  # JSON lines in a file that is called .json
+            yield from _json_lines(text.splitlines())
+            return
+        raise InvalidInputError(
+            f"the input is not JSON ({error}); correct it, or write an object on each line"
+        ) from error
+    for number, item in enumerate(found if isinstance(found, list) else [found], 1):
+        yield number, lambda item=item: _checked(item)  # type: ignore[misc]
+
+
+def _json_lines(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             yield number, lambda line=line: _object(line)  # type: ignore[misc]
@@ -73,6 +96,10 @@ def _object(line: str) -> dict[str, Any]:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"not JSON ({error}); each line is a JSON object") from error
+    return _checked(found)
+
+
+def _checked(found: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidInputError(f"a JSON {type(found).__name__}, not an object; write {{\"content\": …}}")
     return found
@@ -81,6 +108,9 @@ def _object(line: str) -> dict[str, Any]:
 def _csv(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
     reader = csv.DictReader(lines)
     heading = reader.fieldnames or []
+    twice = sorted({name for name in heading if heading.count(name) > 1})
+    if twice:
+        raise click.UsageError(f"The CSV has two columns {twice[0]!r}, and one would be lost; rename one of them.")
     if heading and not {*_CONTENT_NAMES, "vector", "vectors"} & set(heading):
         raise InvalidInputError(
             f"the CSV has the columns {', '.join(heading)}, none of which is the content; call one of them 'content'"
@@ -104,9 +134,7 @@ def _cell(column: str, text: str) -> Any:
             return text
     if column in _KNOWN:
         return text
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    return float(text) if _DECIMAL.fullmatch(text) else text
+    return parse_value(text)
 
 
 def _record(row: dict[str, Any]) -> Record:

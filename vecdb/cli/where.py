@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 _OPERATORS = {
     "=": "$eq",
+    "==": "$eq",
     "!=": "$ne",
     ">": "$gt",
     ">=": "$gte",
@@ -16,7 +18,9 @@ _OPERATORS = {
     "<=": "$lte",
     "~": "$contains",
 }
-_CONDITION = re.compile(r"(?P<key>[^=!<>~]+?)\s*(?P<operator>!=|>=|<=|=|>|<|~)\s*(?P<value>.*)", re.DOTALL)
+_MISTYPED = {"=>": ">=", "=<": "<="}
+_LARGEST = 2**63 - 1
+_CONDITION = re.compile(r"(?P<key>[^=!<>~]+?)\s*(?P<operator>!=|>=|<=|==|=>|=<|=|>|<|~)\s*(?P<value>.*)", re.DOTALL)
 
 
 def parse_where(conditions: Sequence[str]) -> dict[str, Any] | None:
@@ -43,11 +47,18 @@ def _parse(condition: str) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError(f"{condition!r} is not a JSON object.")
         return found
+    if condition.startswith("["):
+        raise ValueError(f"{condition!r} is no JSON object; write one, like {{\"year\": 2020}}.")
     match = _CONDITION.fullmatch(condition)
     if match is None:
         raise ValueError(f"{condition!r} is neither JSON nor like year>=2020.")
+    if match["operator"] in _MISTYPED:
+        raise ValueError(
+            f"{condition!r}: {match['operator']} is no operator; write {_MISTYPED[match['operator']]}, "
+            f"or quote the text: {match['key']}=\"{match['operator'][1]}{match['value']}\"."
+        )
     operator = _OPERATORS[match["operator"]]
-    value = _value(match["value"])
+    value = parse_value(match["value"])
     if isinstance(value, list):
         if operator not in ("$eq", "$ne"):
             raise ValueError(f"{condition!r}: a list goes with = (one of these) or != (none of these).")
@@ -55,10 +66,16 @@ def _parse(condition: str) -> dict[str, Any]:
     return {match["key"]: {operator: value}}
 
 
-def _value(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """What a text means as a value of metadata, in a filter and in a cell of CSV: JSON, else the text itself.
+
+    An object is no value to compare with, infinity and NaN are none of JSON, and larger integers than 64
+    bits are codes rather than numbers: these are text.
+    """
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
-    # An object is no value that a filter compares with, and Infinity is none of JSON.
-    return text if isinstance(found, dict) or found in (float("inf"), float("-inf")) or found != found else found  # noqa: PLR0124
+    if isinstance(found, dict) or (isinstance(found, float) and not math.isfinite(found)):
+        return text
+    return text if isinstance(found, int) and abs(found) > _LARGEST else found

@@ -25,20 +25,22 @@ from vecdb.collection import Collection
 from vecdb.database import Database
 from vecdb.errors import InvalidInputError
 
-_SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 
 
 @click.command(
     cls=ExampleCommand,
-    example='echo "The cat sat on the mat." | vecdb add --collection notes\n'
-    'vecdb add books.csv --collection notes --on-error quarantine',
+    example="vecdb demo --limit 600\n"
+    'echo "The cat sat on the mat." | '
+    "vecdb add --db demo.vecdb -c notes -e fasttext:demo.vecdb/models/docstrings.bin\n"
+    """printf 'id,content,year\\nx,The dog barks.,1950\\n' | vecdb add --db demo.vecdb -c notes --input csv""",
 )
 @click.argument("file", default="-", type=click.File(encoding="utf-8-sig", errors="strict"))
 @click.option(
     "--input",
     "kind",
-    type=click.Choice(["lines", "jsonl", "csv"]),
-    help="What the input is. Default: by the file's suffix; else JSON lines if it begins so, else lines.",
+    type=click.Choice(["lines", "jsonl", "json", "csv"]),
+    help="What the input is. Default: by the file's suffix; else JSON if it begins so, else lines.",
 )
 @click.option(
     "--on-error",
@@ -80,7 +82,9 @@ def add(
     jsonl  {"id": "a", "content": "The cat", "metadata": {"year": 2020}}, an object a line;
            "text" is as good as "content", and any other value is metadata;
            "vector" for a collection without an embedder
-    csv    columns named like that; numbers become numbers, empty cells are left out
+    json   a list of such objects
+    csv    columns named like that; cells are read like values of --where (2020, true), empty
+           ones are left out
 
     Records without an id get one. Batch after batch is stored, so that a run that was interrupted can
     be repeated (with ids): what is there already is passed over.
@@ -93,16 +97,18 @@ def add(
         kind = kind or _SUFFIXES.get(Path(getattr(file, "name", "")).suffix.lower())
         if kind is None:
             kind, lines = guess_format(lines)
-            if kind == "jsonl":
-                note("Reading JSON lines (--input lines takes them as text).")
-        unreadable = 0
+            if kind != "lines":
+                note(f"Reading JSON{' lines' if kind == 'jsonl' else ''} (--input lines takes them as text).")
+        unreadable, place = 0, "item" if kind == "json" else "line"
 
         def on_bad_line(number: int, error: InvalidInputError) -> None:
             nonlocal unreadable
             if on_error == "raise":
-                raise InvalidInputError(f"line {number}: {error}; or pass such lines over with --on-error quarantine")
+                raise InvalidInputError(
+                    f"{place} {number}: {error}; or pass such {place}s over with --on-error quarantine"
+                )
             unreadable += 1
-            note(f"Line {number} is left out: {error}")
+            note(f"{place.capitalize()} {number} is left out: {error}")
 
         with ProgressBar("Adding", "records") as progress:
             records = read_records(lines, kind, on_bad_line)

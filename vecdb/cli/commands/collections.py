@@ -11,12 +11,13 @@ from vecdb.cli.options import (
     complete_collections,
     complete_embedders,
     database_option,
+    embedder_title,
     format_option,
     key_value_option,
     typed_reference,
     yes_option,
 )
-from vecdb.cli.output import Column, note, write_fields, write_rows
+from vecdb.cli.output import Column, counted, note, write_fields, write_rows
 from vecdb.cli.session import Session, pass_session
 from vecdb.types import INDEX_KINDS, METRICS
 
@@ -39,7 +40,7 @@ def list_collections(session: Session) -> None:
                 "records": len(found),
                 "space": space.name,
                 "vectors": space.vectors,
-                "embedder": space.embedder,
+                "embedder": embedder_title(session, space.embedder),
                 "dimension": space.dimension,
                 "metric": space.metric,
             }
@@ -156,6 +157,6 @@ def delete(session: Session, name: str, yes: bool) -> None:
     with session.open(write=True) as database:
         found = database.collection(name)
         if not yes:
-            click.confirm(f"Delete {name!r} with {len(found):,} records?", abort=True, err=True)
+            click.confirm(f"Delete {name!r} with {counted(len(found), 'record')}?", abort=True, err=True)
         database.delete_collection(name)
     note(f"Deleted {name!r}.")

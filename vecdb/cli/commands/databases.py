@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import click
 
 import vecdb
-from vecdb.cli.options import ExampleCommand, collection_option, database_option, format_option
-from vecdb.cli.output import Column, note, write_rows
+from vecdb.cli.options import ExampleCommand, any_collection_option, database_option, format_option
+from vecdb.cli.output import Column, counted, note, write_rows
 from vecdb.cli.progress import ProgressBar
 from vecdb.cli.session import Session, pass_session
 
@@ -43,30 +44,37 @@ def check(session: Session, fix: bool) -> None:
     Compares records, vectors and search indexes with one another. Ends with 1 if something is wrong
     and was not mended.
     """
-    with session.open(write=fix) as database:
+    with session.open(write=fix) as database, warnings.catch_warnings():
+        # What reading warns of is what the report says.
+        warnings.filterwarnings("ignore", message=".*run `vecdb check`", category=vecdb.VecdbWarning)
         report = database.check(fix=fix)
     rows = [
-        {"where": problem.where, "what": problem.what, "fixed": problem.fixed, "advice": problem.advice}
+        {
+            "where": problem.where,
+            "what": problem.what,
+            "fixed": problem.fixed,
+            "advice": "" if problem.fixed else problem.advice,
+        }
         for problem in report
     ]
     if rows or session.format != "table":
         text = [Column(key, shrink=True, wrap=True) for key in ("where", "what", "advice")]
         write_rows(session.format, [*text[:2], Column("fixed"), text[2]], rows)
     state = "All is well" if not rows else "Everything was mended" if report else "There are problems"
-    note(f"{state}: {report.collections:,} collections, {report.records:,} records, {report.vectors:,} vectors.")
+    sizes = (report.collections, "collection"), (report.records, "record"), (report.vectors, "vector")
+    note(f"{state}: {', '.join(counted(*size) for size in sizes)}.")
     if not report:
         raise click.exceptions.Exit(1)
 
 
 @click.command(cls=ExampleCommand, example="vecdb reindex")
-@collection_option
+@any_collection_option
 @database_option
 @pass_session
 def reindex(session: Session, collection: str | None) -> None:
     """Build the search indexes anew.
 
-    Never needed for right answers. It frees what deleted records left in the indexes. Without
-    --collection, those of all collections.
+    Never needed for right answers. It frees what deleted records left in the indexes.
     """
     with session.open(write=True) as database:
         for name in [collection] if collection is not None else database.collections():
@@ -75,14 +83,15 @@ def reindex(session: Session, collection: str | None) -> None:
             note(f"Built the index of {name!r} anew.")
 
 
-@click.command(cls=ExampleCommand, example="vecdb backup notes-backup.vecdb")
+@click.command(cls=ExampleCommand, example="vecdb backup backups/notes-2026")
 @click.argument("path", type=click.Path(path_type=Path))
 @database_option
 @pass_session
 def backup(session: Session, path: Path) -> None:
     """Copy the database, also while it is in use.
 
-    PATH is the new folder. The copy is complete and of one moment.
+    PATH is the new folder, best not one more *.vecdb beside the database: with two of them, every
+    command needs --db. The copy is complete and of one moment.
     """
     with session.open() as database, ProgressBar("Copying", "pages") as progress:
         database.backup(path, progress=progress)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import click
 
-from vecdb.cli.options import ExampleCommand, database_option, format_option
-from vecdb.cli.output import Column, note, write_rows
+from vecdb.cli.options import ExampleCommand, any_collection_option, database_option, format_option
+from vecdb.cli.output import Column, counted, note, write_rows
 from vecdb.cli.progress import ProgressBar
 from vecdb.cli.session import Session, pass_session
-
-_collection_option = click.option(
-    "--collection", "-c", metavar="NAME", help="Of this collection. Default: of all."
-)
 
 
 @click.group()
@@ -20,7 +16,7 @@ def failures() -> None:
 
 
 @failures.command("list", cls=ExampleCommand, example="vecdb failures list")
-@_collection_option
+@any_collection_option
 @database_option
 @format_option
 @pass_session
@@ -48,7 +44,7 @@ def list_failures(session: Session, collection: str | None) -> None:
 
 
 @failures.command(cls=ExampleCommand, example="vecdb failures retry")
-@_collection_option
+@any_collection_option
 @database_option
 @pass_session
 def retry(session: Session, collection: str | None) -> None:
@@ -62,4 +58,4 @@ def retry(session: Session, collection: str | None) -> None:
             found.optimize()
             done += report.added + report.updated
             left += len(found.failures())
-    note(f"{done:,} records went in, {left:,} remain set aside.")
+    note(f"{counted(done, 'record')} went in, {left:,} remain set aside.")

@@ -30,6 +30,11 @@ from vecdb.types import Modality
 
 _TRAINED = "fasttext"
 _FEW_CHARACTERS = 200_000
+_OPTIONS: dict[Modality, str] = {
+    "text": "--embedder",
+    "audio": "--audio-embedder",
+    "image": "--image-embedder",
+}
 _NAMES: dict[Modality, str] = {"text": "texts", "audio": "sounds", "image": "images"}
 
 
@@ -87,21 +92,44 @@ def index(
     headings, paragraphs and sentences. Sounds and images go in whole. Hidden files, binary files and
     databases are left out.
 
+    What cannot be embedded is set aside, and tried again when its file changes or with
+    `vecdb failures retry`.
+
     Metadata to filter by: path, kind, size, modified; of texts also heading, line, passage, passages.
     """
     if option and not embedder:
         raise click.UsageError("--option goes with --embedder.")
+    embedders: dict[Modality, tuple[str | None, dict[str, str]]] = {
+        "text": (embedder, option),
+        "audio": (audio_embedder, {}),
+        "image": (image_embedder, {}),
+    }
+    for kind, (name, _) in embedders.items():
+        if name is not None:
+            _check_takes(session, name, kind)
     missing = [path for path in paths if not path.exists()]
     if missing and not session.folder().exists():
         raise click.UsageError(_no_such(missing[0]))
     with session.open(write=True, create=True) as database:
         indexer = _Indexer(session, database, paths, collection)
-        embedders = {"text": (embedder, option), "audio": (audio_embedder, {}), "image": (image_embedder, {})}
         for kind, (name, options) in embedders.items():
-            indexer.run(kind, name, options)  # type: ignore[arg-type]
+            indexer.run(kind, name, options)
     write_fields(session.format, indexer.summary())
     for line in indexer.skipped.lines():
         note(line)
+
+
+def _check_takes(session: Session, embedder: str, kind: Modality) -> None:
+    """Refuse an embedder for another kind of file before a collection is made, which would keep it for good."""
+    info = session.plugins.embedder(EmbedderRef.parse(embedder).name)
+    if kind in info.modalities:
+        return
+    takes = sorted(info.modalities)
+    option = next((_OPTIONS[modality] for modality in _OPTIONS if modality in info.modalities), None)
+    advice = f"give it with {option}, or choose another" if option else "choose another"
+    raise vecdb.UnsupportedContentError(
+        f"embedder {info.name!r} takes {', '.join(takes)}, not {kind}; {advice} (see `vecdb embedders list`)"
+    )
 
 
 class _Indexer:
@@ -189,7 +217,8 @@ class _Indexer:
             report = train_model(info, _texts(files), model, {"min_count": 1} if few else {})
         except vecdb.InvalidInputError as error:
             raise vecdb.InvalidInputError(
-                f"{error}; or name an embedder with --embedder (see `vecdb embedders list`)"
+                f"no embedder can be trained on these files: {str(error).partition(';')[0]}; give more text, "
+                "or name an embedder with --embedder (see `vecdb embedders list`)"
             ) from error
         note(
             f"Trained {_TRAINED} on your texts: {report['words']:,} words, {report['vocabulary']:,} different ones, "
@@ -203,8 +232,9 @@ class _Indexer:
         seconds = sum(report.seconds for report in reports)
         embedded = sum(report.embedded for report in reports)
         speed = f" ({format_rate(embedded / seconds)}/s)" if embedded and seconds > 0 else ""
+        set_aside = sum(one.set_aside for one in self._reports.values())
         fields: dict[str, Any] = {
-            "files": len(self.files),
+            "files": sum(one.files for one in self._reports.values()),
             "unchanged": sum(one.unchanged_files for one in self._reports.values()),
             "removed": sum(one.removed_files for one in self._reports.values()),
             "skipped": sum(self.skipped.counts.values()),
@@ -213,6 +243,7 @@ class _Indexer:
             "records removed": sum(one.removed for one in self._reports.values()),
             "embedded": embedded,
             "failed": self._failed,
+            "set aside": set_aside,
         }
         if self._session.format != "table":
             return {key.replace(" ", "_"): value for key, value in fields.items()} | {
@@ -220,6 +251,8 @@ class _Indexer:
                 "collections": list(self._reports),
             }
         fields["embedded"] = f"{embedded:,}{speed}"
+        if set_aside:
+            fields["set aside"] = f"{set_aside:,} (see `vecdb failures list`)"
         return {**fields, "collections": list(self._reports)}
 
 

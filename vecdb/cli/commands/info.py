@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 import numpy as np
 
 import vecdb
-from vecdb.cli.options import ExampleCommand, database_option, format_option
+from vecdb.cli.options import ExampleCommand, database_option, embedder_title, format_option
 from vecdb.cli.output import Column, write_fields, write_rows
 from vecdb.cli.session import Session, pass_session
 from vecdb.collection import Collection
@@ -29,7 +30,7 @@ def info(session: Session) -> None:
     """Show versions, sizes and the state of everything.
 
     It is what to send along with a question, and works without a database as well. "pending": vectors
-    that are searched exactly because the graph does not hold them yet.
+    that are searched exactly because the graph does not hold them yet. With --format, sizes are in bytes.
     """
     fields: dict[str, Any] = {
         "vecdb": vecdb.__version__,
@@ -47,17 +48,18 @@ def info(session: Session) -> None:
         with session.open() as database:
             fields |= {
                 "database": str(folder),
-                "size": _megabytes(folder.rglob("*")),
-                "size of indexes": _megabytes((folder / "index").rglob("*")),
+                "size": _bytes(folder.rglob("*")),
+                "size of indexes": _bytes((folder / "index").rglob("*")),
                 "durability": "full (what is acknowledged survives a power loss)",
                 "failures": sum(len(database.collection(name).failures()) for name in database.collections()),
             }
-            rows = [row for name in database.collections() for row in _spaces(database.collection(name))]
+            rows = [row for name in database.collections() for row in _spaces(session, database.collection(name))]
     if session.format != "table":
         named = {key.replace(" ", "_"): value for key, value in fields.items()}
         write_fields(session.format, {**named, "spaces": rows} if folder is not None else named)
         return
-    write_fields("table", fields)
+    sizes = [name for name in ("size", "size of indexes") if name in fields]
+    write_fields("table", fields | {name: f"{fields[name] / 1e6:,.1f} MB" for name in sizes})
     if rows:
         click.echo()
         columns = [Column("collection", shrink=True), Column("space"), Column("records", "right")]
@@ -81,17 +83,17 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _megabytes(paths: Any) -> str:
+def _bytes(paths: Iterable[Path]) -> int:
     total = 0
     for path in paths:
         try:
             total += path.stat().st_size if path.is_file() else 0
         except OSError:  # removed meanwhile by another process
             continue
-    return f"{total / 1e6:,.1f} MB"
+    return total
 
 
-def _spaces(collection: Collection) -> list[dict[str, Any]]:
+def _spaces(session: Session, collection: Collection) -> list[dict[str, Any]]:
     return [
         {
             "collection": collection.name,
@@ -99,7 +101,7 @@ def _spaces(collection: Collection) -> list[dict[str, Any]]:
             "records": len(collection),
             "vectors": space.vectors,
             **_index_state(collection, space),
-            "embedder": space.embedder,
+            "embedder": embedder_title(session, space.embedder),
         }
         for space in collection.spaces.values()
     ]

@@ -8,13 +8,14 @@ import click
 
 from vecdb.cli.options import (
     ExampleCommand,
+    any_collection_option,
     collection_option,
     database_option,
     format_option,
     where_option,
     yes_option,
 )
-from vecdb.cli.output import Column, note, plain, write_fields, write_rows
+from vecdb.cli.output import Column, counted, note, plain, write_fields, write_rows
 from vecdb.cli.session import Session, pass_session, the_collection
 from vecdb.collection import Collection
 from vecdb.database import Database
@@ -24,7 +25,7 @@ from vecdb.types import Record
 @click.command(cls=ExampleCommand, example="vecdb get a b --format jsonl")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--vectors", is_flag=True, help="Their vectors as well.")
-@click.option("--collection", "-c", metavar="NAME", help="Of this collection. Default: of all.")
+@any_collection_option
 @database_option
 @format_option
 @pass_session
@@ -83,24 +84,38 @@ def delete(
 ) -> None:
     """Delete records, by ids or by a filter.
 
-    With both, those that meet both.
+    With both, those that meet both. Ends with 1 if ids are given and none of them exists.
     """
     if not ids and where is None:
         raise click.UsageError("Give ids, or --where.")
     with session.open(write=True) as database:
         found = the_collection(database, collection)
+        known = _known(found, ids, where)
+        if not known:
+            note("Nothing matches.")
+            raise click.exceptions.Exit(1 if ids else 0)
         if not yes:
-            many = len(ids) or found.count(where)
-            what = f"the record {ids[0]!r}" if len(ids) == 1 else f"{many:,} records"
+            what = f"the record {ids[0]!r}" if len(ids) == 1 else counted(known, "record")
             click.confirm(f"Delete {what} from {found.name!r}?", abort=True, err=True)
         deleted = found.delete(list(ids) or None, where)
-    note(f"Deleted {deleted:,} records.")
+    note(f"Deleted {counted(deleted, 'record')}.")
+
+
+def _known(collection: Collection, ids: tuple[str, ...], where: dict[str, Any] | None) -> int:
+    """How many records a deletion concerns, at most; without a filter, it forgets failures with these ids too."""
+    if not ids:
+        return collection.count(where)
+    known = {record.id for record in collection.get(ids)}
+    if where is None:
+        known |= {failure.id for failure in collection.failures()} & set(ids)
+    return len(known)
 
 
 @click.command(cls=ExampleCommand, example='vecdb count --where "year>=2020"')
 @where_option
-@click.option("--collection", "-c", metavar="NAME", help="Of this collection. Default: of all.")
+@any_collection_option
 @database_option
+@format_option
 @pass_session
 def count(session: Session, where: dict[str, Any] | None, collection: str | None) -> None:
     """Count records.
@@ -108,7 +123,11 @@ def count(session: Session, where: dict[str, Any] | None, collection: str | None
     With --where, those that fit.
     """
     with session.open() as database:
-        click.echo(sum(found.count(where) for found in _chosen(database, collection)))
+        number = sum(found.count(where) for found in _chosen(database, collection))
+    if session.format == "table":
+        click.echo(number)
+    else:
+        write_fields(session.format, {"count": number})
 
 
 def _chosen(database: Database, name: str | None) -> list[Collection]:

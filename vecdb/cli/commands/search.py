@@ -93,15 +93,19 @@ def search(
 
 
 def write_hits(format: str, hits: list[Hit]) -> None:
-    """Print hits, the best first."""
-    write_rows(format, COLUMNS, list(_rows(hits, shortened=format == "table")))
+    """Print hits, the best first; for programs with their distances."""
+    columns = COLUMNS if format == "table" else [*COLUMNS, Column("distance")]
+    write_rows(format, columns, list(_rows(hits, shortened=format == "table")))
 
 
 def _rows(hits: list[Hit], *, shortened: bool) -> Iterator[dict[str, Any]]:
     for rank, hit in enumerate(hits, 1):
         row: dict[str, Any] = {"rank": rank, "score": hit.score, "id": hit.id}
         if shortened:
-            metadata = {key: value for key, value in hit.metadata.items() if value != hit.id}
+            said: tuple[Any, ...] = (None, "", [], hit.id)
+            metadata = {key: value for key, value in hit.metadata.items() if value not in said}
+            if "path" in metadata:  # before what would push it out of sight
+                metadata = {"path": metadata["path"], **metadata}
             yield {**row, "content": _snippet(hit), "metadata": metadata}
         else:
             yield {**row, "content": hit.content, "metadata": hit.metadata, "distance": hit.distance}
@@ -123,24 +127,41 @@ def choose_space(
     """The first collection and space, among those named, whose embedder takes this content.
 
     Raises:
+        CollectionNotFoundError, NotFoundError: there is no such collection, or no such space.
+        EmbedderNotFoundError, PluginError: there is none, but one whose plugin is missing or broken.
         UnsupportedContentError: there is none.
     """
     from vecdb.embedding import modality_of  # noqa: PLC0415  (not needed for the command's help)
 
     kind = modality_of(content)
     names = [collection] if collection is not None else database.collections()
+    candidates = [
+        (found, info)
+        for found in map(database.collection, names)
+        for info in found.spaces.values()
+        if space in (None, info.name)
+    ]
+    place = f"collection {collection!r}" if collection is not None else f"database {database.path}"
+    if space is not None and not candidates:
+        raise vecdb.NotFoundError(
+            f"there is no space {space!r} in the {place}; see `vecdb collections list`", name=space
+        )
+    if space is not None and collection is not None:
+        return candidates[0][0], space
     takers: list[tuple[Collection, str]] = []
-    for name in names:
-        found = database.collection(name)
-        if space is not None and collection is not None:
-            return found, space
-        spaces = [info for info in found.spaces.values() if space in (None, info.name)]
-        takers += [(found, info.name) for info in spaces if _takes(database, info, kind)]
+    unusable: list[vecdb.VecdbError] = []
+    for found, info in candidates:
+        try:
+            if _takes(database, info, kind):
+                takers.append((found, info.name))
+        except vecdb.VecdbError as error:  # its plugin is not installed any more: another space may do
+            unusable.append(error)
     if not takers:
+        if unusable:
+            raise unusable[0]
         what = f"the file {content.name}" if isinstance(content, Path) else "text"
-        where = f"collection {collection!r}" if collection else "database"
         raise vecdb.UnsupportedContentError(
-            f"nothing in this {where} takes {what} as a query; see `vecdb collections list`"
+            f"nothing in the {place} takes {what} as a query; see `vecdb collections list`"
         )
     others = sorted({found.name for found, _ in takers} - {takers[0][0].name})
     if others:
@@ -151,10 +172,7 @@ def choose_space(
 def _takes(database: Database, space: SpaceInfo, kind: Modality | None) -> bool:
     if space.embedder is None:
         return False
-    try:
-        modalities = database.plugins.embedder(space.embedder).modalities
-    except vecdb.VecdbError:  # its plugin is not installed any more: another space may do
-        return False
+    modalities = database.plugins.embedder(space.embedder).modalities
     if kind is None:  # a file of unknown kind: the embedder will tell
         return bool(modalities & {"image", "audio"})
     return kind in modalities or (kind == "text" and "ids" in modalities)

@@ -22,6 +22,7 @@ from vecdb.cli.output import note, write_fields
 from vecdb.cli.passages import split_passages
 from vecdb.cli.session import Session, pass_session
 from vecdb.cli.training import train_model
+from vecdb.errors import AlreadyExistsError
 from vecdb.types import Record
 
 
@@ -40,6 +41,7 @@ from vecdb.types import Record
     help="Train on the texts of this collection. Repeatable.",
 )
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="The model file to write.")
+@click.option("--force", is_flag=True, help="Replace the output file if it exists.")
 @key_value_option("--option", "An option of the training. Repeatable.")
 @click.option("--options", "list_options", is_flag=True, help="List the training's options, and do nothing.")
 @database_option
@@ -52,6 +54,7 @@ def train(
     paths: tuple[Path, ...],
     from_collection: tuple[str, ...],
     output: Path | None,
+    force: bool,
     option: dict[str, str],
     list_options: bool,
 ) -> None:
@@ -69,6 +72,10 @@ def train(
         raise click.UsageError("Give --output, the file to write.")
     if not paths and not from_collection:
         raise click.UsageError("Give files or folders to learn from, or --from-collection.")
+    if not output.parent.is_dir():
+        raise click.UsageError(f"There is no folder {str(output.parent)!r} for --output; make it first.")
+    if output.exists() and not force:
+        raise AlreadyExistsError(f"{output} exists already; choose another --output, or replace it with --force")
     info.trainer_class()
     report: dict[str, Any] = dict(
         train_model(info, _texts(session, paths, from_collection), output, option, from_text=True)
