@@ -29,7 +29,7 @@ from vecdb.embedder import EmbedderRef
 from vecdb.types import Modality
 
 _TRAINED = "fasttext"
-_FEW_CHARACTERS = 200_000
+_FEW_CHARACTERS = 5_000_000
 _OPTIONS: dict[Modality, str] = {
     "text": "--embedder",
     "audio": "--audio-embedder",
