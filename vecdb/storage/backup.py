@@ -31,10 +31,10 @@ def backup(engine: DatabaseEngine, target: Path, progress: Progress | None = Non
         InvalidInputError: it lies inside the database.
         StorageError: it cannot be written.
     """
-    if target.absolute().is_relative_to(engine.folder.absolute()):
-        raise InvalidInputError(f"{target} lies inside the database itself; give a place outside for the backup")
     if target.exists():
         raise AlreadyExistsError(f"{target} exists already; give a new path for the backup", name=str(target))
+    if target.absolute().is_relative_to(engine.folder.absolute()):
+        raise InvalidInputError(f"{target} lies inside the database itself; give a place outside for the backup")
     unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.unfinished")
     try:
         (unfinished / INDEX_FOLDER).mkdir(parents=True, mode=0o700)
