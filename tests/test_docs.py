@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import doctest
 import importlib
+import inspect
 import io
 import pkgutil
 import re
@@ -121,7 +122,7 @@ def test_docstring_examples_run(module: str, tmp_path: Path, monkeypatch: pytest
 def test_the_package_docstring_is_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("vectors.txt").write_text("kitten 1 0\ncat 0.9 0.1\nsat 0.1 0.3\ndogs 0 1\nbark 0.1 0.9\n", "utf-8")
-    code = "\n".join(line[4:] for line in (vecdb.__doc__ or "").splitlines() if line.startswith("    "))
+    _, code = inspect.cleandoc(vecdb.__doc__ or "").split("\n\n", 1)  # from Python 3.13 on it is dedented already
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(code, {})
