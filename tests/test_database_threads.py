@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -189,3 +191,37 @@ def test_searches_go_on_while_a_long_embedding_runs(database, monkeypatch):
     finish.set()
     writer.join(60)
     assert texts.get(["slow"])[0].content == "slow"
+
+
+def test_closing_under_running_searches_does_not_crash_the_interpreter(tmp_path):
+    """In a child process: a connection that is closed under a running statement ends the interpreter."""
+    code = """
+import sys, threading, time
+import numpy as np
+import vecdb
+
+vectors = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
+for number in range(8):
+    database = vecdb.open(f"{sys.argv[1]}/{number}.vecdb")
+    texts = database.create_collection("c", dimension=8, metric="l2")
+    texts.add([f"text {i}" for i in range(500)], vectors=vectors)
+
+    def use():
+        try:
+            while True:
+                texts.search(vectors[3], k=50)
+                assert len(list(texts)) == 500
+        except vecdb.DatabaseClosedError:
+            pass
+
+    threads = [threading.Thread(target=use) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.05)
+    database.close()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -95,6 +95,8 @@ class DatabaseEngine:
         self._local = threading.local()
         self._immutable: tuple[int, int, bool] | None = None
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._busy: set[Connection] = set()  # in a snapshot now
+        self._busy_lock = threading.Lock()
         # Snapshots begin on the driver itself, for speed; SQLAlchemy need not say it again.
         self._reading = beginning_with(None, self._driver_connection)
         self._writing = beginning_with("BEGIN IMMEDIATE", self._driver_connection)
@@ -108,7 +110,11 @@ class DatabaseEngine:
         if self._closed:
             raise self._closed_error()
         idle = self._idle_readers()
-        snapshot = idle.pop() if idle else self._connect(self._reading)
+        with self._busy_lock:
+            if self._closed:
+                raise self._closed_error()
+            snapshot = idle.pop() if idle else self._connect(self._reading)
+            self._busy.add(snapshot.connection)
         try:
             try:
                 snapshot.driver.execute("BEGIN")
@@ -117,7 +123,12 @@ class DatabaseEngine:
                 if snapshot.connection.in_transaction():
                     snapshot.connection.rollback()
                 snapshot.driver.rollback()
-                idle.append(snapshot)  # one whose rollback was interrupted is not used again
+                with self._busy_lock:
+                    self._busy.discard(snapshot.connection)
+                    if self._closed:
+                        snapshot.connection.close()
+                    else:
+                        idle.append(snapshot)  # one whose rollback was interrupted is not used again
         except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
             raise self._translated(error) from error
 
@@ -188,11 +199,17 @@ class DatabaseEngine:
     # --- life ---
 
     def close(self) -> None:
-        """Close every connection of every thread."""
-        self._closed = True
-        self.writer_lock.close()
-        for connection in list(self._open):
-            connection.close()
+        """Close every connection of every thread; one in use is closed by its thread, at the end of its snapshot.
+
+        Closing it under a running statement would crash the interpreter.
+        """
+        with self._busy_lock:
+            self._closed = True
+        self.writer_lock.close()  # waits for the writer, if there is one
+        with self._busy_lock:
+            for connection in list(self._open):
+                if connection not in self._busy:
+                    connection.close()
         self._writer = None
 
     def reset_after_fork(self) -> None:
