@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 import vecdb
 from tests.storage.embedders import Bytes, Counting, plugins_for_tests
+from tests.storage.refused import DIMENSION
 
 # By default the same examples each time, few enough for every change. A long random campaign:
 # VECDB_TEST_EXAMPLES=20000 pytest tests/test_state_machine.py
@@ -40,3 +41,22 @@ def database(folder, plugins):
     """A new, open database."""
     with vecdb.open(folder, plugins=plugins) as opened:
         yield opened
+
+
+@pytest.fixture
+def vectors(database):
+    """A collection of vectors that the caller brings."""
+    return database.create_collection("vectors", dimension=DIMENSION)
+
+
+@pytest.fixture
+def texts(database):
+    """A collection of texts, whose embedder writes down what it is asked."""
+    return database.create_collection("texts", embedder="counting")
+
+
+@pytest.fixture
+def fields(database):
+    """Two spaces: a title that is embedded, and vectors brought."""
+    spaces = {"default": {"embedder": "counting", "source": "title"}, "extra": {"dimension": DIMENSION}}
+    return database.create_collection("fields", spaces=spaces)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vecdb
-from tests.storage.refused import refused
+from tests.storage.refused import GOOD, refused
 from vecdb import (
     DimensionMismatchError,
     DuplicateIdError,
@@ -25,28 +25,6 @@ from vecdb import (
     NonFiniteVectorError,
     UnsupportedContentError,
 )
-
-DIMENSION = 4
-GOOD = [1.0, 2.0, 3.0, 4.0]
-
-
-@pytest.fixture
-def vectors(database):
-    """A collection of vectors that the caller brings."""
-    return database.create_collection("vectors", dimension=DIMENSION)
-
-
-@pytest.fixture
-def texts(database):
-    return database.create_collection("texts", embedder="counting")
-
-
-@pytest.fixture
-def fields(database):
-    """Two spaces: a title that is embedded, and vectors brought."""
-    spaces = {"default": {"embedder": "counting", "source": "title"}, "extra": {"dimension": DIMENSION}}
-    return database.create_collection("fields", spaces=spaces)
-
 
 # --- vectors ------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import vecdb
-from tests.storage.refused import refused
+from tests.storage.refused import GOOD, refused
 from vecdb import (
     CollectionExistsError,
     CollectionNotFoundError,
@@ -19,28 +19,6 @@ from vecdb import (
     RecordNotFoundError,
     UnsupportedContentError,
 )
-
-DIMENSION = 4
-GOOD = [1.0, 2.0, 3.0, 4.0]
-
-
-@pytest.fixture
-def vectors(database):
-    """A collection of vectors that the caller brings."""
-    return database.create_collection("vectors", dimension=DIMENSION)
-
-
-@pytest.fixture
-def texts(database):
-    return database.create_collection("texts", embedder="counting")
-
-
-@pytest.fixture
-def fields(database):
-    """Two spaces: a title that is embedded, and vectors brought."""
-    spaces = {"default": {"embedder": "counting", "source": "title"}, "extra": {"dimension": DIMENSION}}
-    return database.create_collection("fields", spaces=spaces)
-
 
 # --- searching ----------------------------------------------------------------------------------
 

@@ -197,7 +197,7 @@ class Collection:
     def failures(self) -> list[Failure]:
         """The records that `ingest(on_error="quarantine")` set aside, oldest first."""
         with self._snapshot() as snapshot:
-            return [stored.failure for stored in read_failures(snapshot, self._key)]
+            return read_failures(snapshot, self._key)
 
     def retry_failures(self, *, progress: Progress | None = None) -> IngestReport:
         """Try the quarantined records again; those that go in now leave the quarantine."""

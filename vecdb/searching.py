@@ -20,6 +20,7 @@ from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
 from vecdb.storage.records import allowed_labels, blob_reader, hit_rows
 from vecdb.types import Hit, Labels, Metric, SearchPlan, Vector
+from vecdb.vectors import score
 
 _MOST_NUMBERS = 2**31
 
@@ -168,7 +169,7 @@ def _ranked(snapshot: Snapshot, metric: Metric, k: int, distances: dict[int, flo
         Hit(
             id,
             distance,
-            1.0 / (1.0 + distance) if metric == "l2" else 1.0 - distance,
+            score(metric, distance),
             content if kind == KIND_TEXT else decode_content(kind, content, blob_reader(snapshot)),
             decode_metadata(metadata),
         )

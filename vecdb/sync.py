@@ -29,7 +29,7 @@ from vecdb.storage.spaces import SpaceRow, SpaceState, space_state
 from vecdb.storage.vector_rows import live_labels, removals_after, vectors_after, vectors_of
 from vecdb.types import Labels, Progress
 
-EXACT_UNTIL = 20_000  # vectors; up to here brute force is as fast as a graph (notes on performance in the README)
+EXACT_UNTIL = 20_000  # vectors; up to here brute force is as fast as a graph
 _STEP = 16  # vectors moved at once behind a search: about 5 ms at 384 dimensions
 _LARGE_STEP = 512
 _MOST_TOMBSTONES = 0.3

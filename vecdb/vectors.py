@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -141,8 +141,3 @@ def vector_hash(blob: bytes) -> bytes:
 def checksum(blob: bytes) -> int:
     """CRC-32 of the stored bytes: SQLite does not notice a flipped bit in a value."""
     return zlib.crc32(blob)
-
-
-def blobs_with_checksums(vectors: Vector) -> Iterable[tuple[bytes, bytes, int]]:
-    """(hash, blob, checksum) for each row."""
-    return [(vector_hash(blob), blob, checksum(blob)) for blob in to_blobs(vectors)]

@@ -73,6 +73,8 @@ def embed_drafts(engine: DatabaseEngine, spaces: Sequence[Space], drafts: Sequen
             for draft in wanted.pop(digest):
                 draft.embedded[space.row.id] = data
         groups = list(wanted.values())
+        if not groups:
+            continue  # all of it is known: the model need not even be loaded
         result = space.embed([group[0].content.sources[space.row.source][0] for group in groups], "document")
         failed = {error.index: error for error in result.errors}
         embedded += len(groups) - len(failed)

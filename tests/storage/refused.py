@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+DIMENSION = 4
+GOOD = [1.0, 2.0, 3.0, 4.0]  # a vector that is not refused
+
 
 def refused(kind, words, call, *arguments, at=None, **options):
     """The call raises exactly this kind, with these words, and at this position."""

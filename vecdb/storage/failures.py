@@ -39,14 +39,6 @@ class NewFailure:
         return self.complete and kept and bool(self.id)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFailure:
-    """A failure with its key."""
-
-    key: int
-    failure: Failure
-
-
 def put_failures(transaction: Snapshot, collection_id: int, found: Sequence[NewFailure]) -> None:
     """Store failures; a later one of the same id, or the very same without one, replaces an earlier one."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -78,18 +70,18 @@ def put_failures(transaction: Snapshot, collection_id: int, found: Sequence[NewF
         drop_unused_blobs(transaction)
 
 
-def read_failures(snapshot: Snapshot, collection_id: int) -> list[StoredFailure]:
+def read_failures(snapshot: Snapshot, collection_id: int) -> list[Failure]:
     """All failures of a collection, oldest first."""
     rows = snapshot.execute(
         select(failures).where(failures.c.collection_id == collection_id).order_by(failures.c.key)
     ).mappings()
     read_blob = blob_reader(snapshot)
 
-    def decoded(row: Any) -> StoredFailure:
+    def decoded(row: Any) -> Failure:
         kept = row["kind"] is not None
         content = decode_content(row["kind"], row["content"], read_blob) if kept else None
         metadata, retryable = decode_metadata(row["metadata"]), bool(row["retryable"])
-        return StoredFailure(row["key"], Failure(row["id"], content, metadata, row["error"], retryable))
+        return Failure(row["id"], content, metadata, row["error"], retryable)
 
     return [decoded(row) for row in rows]
 
