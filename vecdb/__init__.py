@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from vecdb.embedder import Embedder, EmbedderInfo, EmbedderRef, Trainer
+from vecdb.embedder import Embedder, EmbedderInfo, EmbedderRef, Trainer, Windows, truncation_option
 from vecdb.errors import (
     AlreadyExistsError,
     CollectionExistsError,
@@ -127,10 +127,12 @@ __all__ = [
     "UnsupportedContentError",
     "VecdbError",
     "VecdbWarning",
+    "Windows",
     "__version__",
     "hookimpl",
     "open",
     "option",
+    "truncation_option",
 ]
 
 # SQLAlchemy takes longer to import than all else together, and a plugin or `vecdb --help` does not

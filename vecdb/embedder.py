@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vecdb.errors import EmbedderUnavailableError, InvalidInputError, PluginLoadError
-from vecdb.options import build_config, config_values, fields_of, is_required
+from vecdb.options import build_config, config_values, fields_of, is_required, option
 from vecdb.types import METRICS, Metric, Modality, Progress, Role
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _MODALITIES = ("text", "image", "audio", "ids")
+ON_TRUNCATE = ("mark", "mean", "error")
 
 
 class Embedder(abc.ABC):
@@ -59,6 +60,9 @@ class Embedder(abc.ABC):
     def prepare(self, item: Any) -> Any:
         """Decode, tokenise and check ONE item. Pure and safe to call from several threads.
 
+        An item that is longer than the model takes is returned as `Windows`, so that nothing is cut
+        without a trace.
+
         Raises:
             ItemError: (or any exception) this item cannot be embedded; the others go on.
         """
@@ -75,6 +79,32 @@ class Embedder(abc.ABC):
     def cost(self, prepared: Any) -> int:  # noqa: ARG002  (the default ignores it)
         """Size of a prepared item, in any unit: batches are made of items of similar cost."""
         return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """What `prepare` returns for an item that is longer than the model takes: all of it, in parts.
+
+    The host decides by the option `on_truncate` (see `truncation_option`): it embeds the first part
+    alone and marks the record, or embeds all parts and takes their mean weighted by `Embedder.cost`,
+    or refuses the item.
+
+    Attributes:
+        parts: two or more, in order, each as `prepare` returns a shorter item; the first is what a
+            model that cuts its input would see.
+    """
+
+    parts: Sequence[Any]
+
+
+def truncation_option(default: str = "mark") -> Any:
+    """The config field `on_truncate`, for an embedder whose `prepare` may return `Windows`."""
+    return option(
+        default,
+        choices=ON_TRUNCATE,
+        help="an item longer than the model takes: mark (embed its beginning and mark it), "
+        "mean (of all its parts), error (refuse it)",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,15 @@
+"""The options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vecdb import option
+
+
+@dataclass(frozen=True)
+class OnnxConfig:
+    """Where the model is."""
+
+    model: Path = option(affects="location", help="a folder")

@@ -1,0 +1,1 @@
+"""Encoders that run in torch: sentence-transformers and plain BERT-like ones."""

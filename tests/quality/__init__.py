@@ -1,0 +1,1 @@
+"""How good the embedders are, on real weights and labelled data: `python -m tests.quality`."""

@@ -1,0 +1,58 @@
+"""Measures every embedder on real weights and labelled data, and prints one table.
+
+    python -m tests.quality [FAMILY …] [--format table|json]
+
+Families: words, static, use, sentences, onnx, images, audio; all by default. What is neither beside the checkout nor to be had
+from a package index is left out, with its reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import json
+import sys
+
+from tests.quality.figures import Figure
+from tests.quality.weights import WeightsUnavailableError
+from vecdb.cli.output import Column, write_rows
+
+FAMILIES = ("words", "static", "use", "sentences", "onnx", "images", "audio")
+
+
+def measure(families: list[str]) -> list[Figure]:
+    """All figures of these families, in order; progress and what is left out goes to standard error."""
+    found: list[Figure] = []
+    for family in families:
+        for part in importlib.import_module(f"tests.quality.{family}").PARTS:
+            print(f"{family}: {part.__name__} …", file=sys.stderr, flush=True)
+            try:
+                found += part()
+            except (WeightsUnavailableError, ImportError) as error:
+                print(f"  left out: {error}", file=sys.stderr)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.quality", description=__doc__)
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(FAMILIES))
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    options = parser.parse_args()
+    unknown = set(options.families) - set(FAMILIES)
+    if unknown:
+        parser.error(f"no such family: {', '.join(sorted(unknown))}")
+    figures = measure(options.families or list(FAMILIES))
+    rows = [dataclasses.asdict(figure) for figure in figures]
+    if options.format == "json":
+        print(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        for key in ("figure", "reference", "random"):
+            row[key] = "–" if row[key] is None else f"{row[key]:.3f}"
+    names = ("embedder", "model", "data", "metric", "figure", "reference", "random")
+    write_rows("table", [Column(name) for name in names], rows)
+
+
+if __name__ == "__main__":
+    main()
