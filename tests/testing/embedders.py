@@ -218,6 +218,20 @@ class EmbedsAnything(Good):
         return item.lower().split()
 
 
+class CutsSilently(Good):
+    """Like the model libraries: what is longer than the model takes is left out without a word."""
+
+    def prepare(self, item):
+        return super().prepare(item)[:100]
+
+
+class CutsAndSaysSo(Good):
+    def prepare(self, item):
+        words = super().prepare(item)
+        parts = [words[start : start + 100] for start in range(0, len(words), 100)]
+        return vecdb.Windows(parts) if len(parts) > 1 else words
+
+
 class ForgetsWeights(Good):
     def weights(self):
         return []

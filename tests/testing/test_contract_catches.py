@@ -61,6 +61,7 @@ def test_what_cannot_be_checked_is_neither_passed_nor_failed():
         (embedders.SortsItsBatch, "input_unchanged", "work on a copy"),
         (embedders.RoleCrash, "roles", "'query'"),
         (embedders.OneBadSpoilsAll, "isolation", "[1, 2, 3, 4, 5]"),
+        (embedders.CutsSilently, "truncation", "vecdb.Windows"),
         (embedders.EmbedsAnything, "isolation", "got a vector"),
         (embedders.DimensionBeforeLoad, "shape", "return (1, 65)"),
         (embedders.DropsConfig, "description", "self.config"),
@@ -72,6 +73,11 @@ def test_a_broken_embedder_is_caught(broken, clause, words):
     result = check(info_of(broken))[clause]
     assert result.passed is False
     assert words in result.message
+
+
+def test_cutting_is_fine_where_it_is_said():
+    results = check(info_of(embedders.CutsAndSaysSo))
+    assert [name for name, result in results.items() if result.passed is False] == []
 
 
 def test_a_vector_option_declared_runtime_is_caught():

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vecdb.embedder import Embedder, EmbedderInfo
+from vecdb.embedder import Embedder, EmbedderInfo, Windows
 from vecdb.embedding.content import read_content
 from vecdb.errors import EmbedderContractError, EmbedderUnavailableError, ItemError
 from vecdb.types import Progress, Role, Vector
@@ -27,9 +28,29 @@ _OUT_OF_MEMORY = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})  # of
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
+    """What `encode` takes: an item, or a part of one. `share`: of the item's vector, 1 where it is all of it."""
+
     position: int
     value: Any
     cost: int
+    share: float = 1.0
+
+
+_NOT_FINITE = "embedder {!r} made a vector with NaN or infinity of this item; leave it out"
+_UNKNOWN = "nothing in this item is known to the embedder {!r}; leave it out or use another model"
+
+
+class _Mean:
+    """The weighted mean of the vectors of an item's parts, as they come in."""
+
+    def __init__(self, zero: NDArray[np.float64], parts: int) -> None:
+        self.sum = zero
+        self.missing = parts  # have no vector yet
+        self.left = parts  # are not done with, one way or the other
+
+    def add(self, share: float, row: Vector) -> None:
+        self.sum += share * row.astype(np.float64)
+        self.missing -= 1
 
 
 class LoadedEmbedder:
@@ -50,6 +71,7 @@ class EmbedCall:
     Attributes:
         vectors: (n, dimension) float32, zero where an item failed.
         failures: position to (what was raised, "prepare" or "encode").
+        truncated: positions of items of which only the beginning was embedded.
     """
 
     def __init__(
@@ -64,6 +86,9 @@ class EmbedCall:
         """`counts`: how often each item stands in the caller's list, which `progress` speaks of."""
         self.vectors: Vector = np.zeros((len(items), loaded.dimension), np.float32)
         self.failures: dict[int, tuple[Exception, str]] = {}
+        self.truncated: set[int] = set()
+        self._on_truncate: str = getattr(loaded.embedder.config, "on_truncate", "mark")
+        self._means: dict[int, _Mean] = {}
         self._info = loaded.info
         self._embedder = loaded.embedder
         self._lock = loaded.lock
@@ -85,7 +110,16 @@ class EmbedCall:
                     batch = prepared[start : start + self._size]
                     self._encode(batch)
                     start += len(batch)
-                    self._advance(item.position for item in batch)
+                    self._advance(self._finished(batch))
+
+    def _finished(self, batch: Sequence[_Prepared]) -> Iterator[int]:
+        """The items of which nothing is left to encode."""
+        for item in batch:
+            mean = self._means.get(item.position)
+            if mean is not None:
+                mean.left -= 1
+            if mean is None or not mean.left:
+                yield item.position
 
     def _advance(self, positions: Iterable[int]) -> None:
         self._done += sum(self._counts[position] for position in positions)
@@ -105,7 +139,7 @@ class EmbedCall:
             return
         pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1, media), "vecdb-prepare")
         try:
-            waiting: Iterator[_Prepared | tuple[int, Exception]] | None = None
+            waiting: Iterator[list[_Prepared] | tuple[int, Exception]] | None = None
             for window in windows:
                 ahead = pool.map(self._prepare, window)  # begins at once
                 if waiting is not None:
@@ -116,21 +150,44 @@ class EmbedCall:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, position: int) -> _Prepared | tuple[int, Exception]:
+    def _prepare(self, position: int) -> list[_Prepared] | tuple[int, Exception]:
         try:
             value = self._embedder.prepare(read_content(self._items[position], self._info))
-            return _Prepared(position, value, int(self._embedder.cost(value)))
-        except MemoryError:
+            parts = list(value.parts) if isinstance(value, Windows) else [value]
+            if not parts:
+                raise self._broken("at least one part in Windows", "none", method="prepare")
+            if self._on_truncate == "mean":
+                return self._shared(position, parts)
+            if len(parts) > 1 and self._on_truncate == "error":
+                raise ItemError(
+                    f"it is longer than the embedder {self._info.name!r} takes ({len(parts)} parts); split it, "
+                    "or choose on_truncate='mark' or 'mean'"
+                )
+            if len(parts) > 1:
+                self.truncated.add(position)
+            return [_Prepared(position, parts[0], int(self._embedder.cost(parts[0])))]
+        except (MemoryError, EmbedderContractError):
             raise
         except Exception as error:  # noqa: BLE001  (a plugin's code and its decoders: one item, not the call)
             return position, error
 
-    def _good(self, results: Iterable[_Prepared | tuple[int, Exception]]) -> list[_Prepared]:
+    def _shared(self, position: int, parts: Sequence[Any]) -> list[_Prepared]:
+        """All parts of an item, each with its share of the mean."""
+        costs = [int(self._embedder.cost(part)) for part in parts]
+        if len(parts) == 1:
+            return [_Prepared(position, parts[0], costs[0])]
+        self._means[position] = _Mean(np.zeros(self.vectors.shape[1]), len(parts))
+        total = sum(max(cost, 1) for cost in costs)
+        return [
+            _Prepared(position, part, cost, max(cost, 1) / total) for part, cost in zip(parts, costs, strict=True)
+        ]
+
+    def _good(self, results: Iterable[list[_Prepared] | tuple[int, Exception]]) -> list[_Prepared]:
         good: list[_Prepared] = []
         failed: list[int] = []
         for result in results:
-            if isinstance(result, _Prepared):
-                good.append(result)
+            if isinstance(result, list):
+                good += result
             else:
                 position, error = result
                 self.failures[position] = (error, "prepare")
@@ -175,16 +232,27 @@ class EmbedCall:
         rows = self._checked(raw, len(batch))
         finite = np.asarray(np.isfinite(rows).all(axis=1))
         known = np.asarray(rows.any(axis=1))
-        name = self._info.name
         for item, row, is_finite, is_known in zip(batch, rows, finite, known, strict=True):
+            mean = self._means.get(item.position)
             if not is_finite:
-                message = f"embedder {name!r} made a vector with NaN or infinity of this item; leave it out"
-            elif not is_known:
-                message = f"nothing in this item is known to the embedder {name!r}; leave it out or use another model"
-            else:
+                self._refuse(item.position, _NOT_FINITE)
+            elif mean is not None:
+                mean.add(item.share, row)
+                if not mean.missing:
+                    self._keep_mean(item.position, mean.sum)
+            elif is_known:
                 self.vectors[item.position] = row
-                continue
-            self.failures[item.position] = (ItemError(message, stage="encode"), "encode")
+            else:
+                self._refuse(item.position, _UNKNOWN)
+
+    def _keep_mean(self, position: int, found: NDArray[np.float64]) -> None:
+        if found.any():
+            self.vectors[position] = found
+        else:
+            self._refuse(position, _UNKNOWN)
+
+    def _refuse(self, position: int, message: str) -> None:
+        self.failures[position] = (ItemError(message.format(self._info.name), stage="encode"), "encode")
 
     def _checked(self, raw: Any, count: int) -> Vector:
         expected = (count, self.vectors.shape[1])
@@ -197,9 +265,9 @@ class EmbedCall:
         with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is found then
             return array.astype(np.float32, copy=False)
 
-    def _broken(self, expected: str, got: str) -> EmbedderContractError:
+    def _broken(self, expected: str, got: str, *, method: str = "encode") -> EmbedderContractError:
         return EmbedderContractError(
-            f"embedder {self._info.name!r}: encode must return {expected}, but it returned {got}; "
+            f"embedder {self._info.name!r}: {method} must return {expected}, but it returned {got}; "
             "report it to the plugin's author (`vecdb embedders check` shows it)",
             name=self._info.name,
             expected=expected,

@@ -40,10 +40,13 @@ class Embedded:
     Attributes:
         vectors: (n, dimension) float32, C-contiguous; row i is item i; rows of failed items are zero.
         errors: sorted by index; each has `index`, `stage` and, as `__cause__`, what was raised.
+        truncated: indexes of the items of which only the beginning was embedded, because they are
+            longer than the model takes.
     """
 
     vectors: Vector
     errors: tuple[ItemError, ...] = ()
+    truncated: tuple[int, ...] = ()
 
     def check(self) -> Vector:
         """The vectors, if every item has one.
@@ -171,7 +174,8 @@ class EmbedderHost:
             for index, position in enumerate(inverse)
             if position in call.failures
         ]
-        return Embedded(vectors, tuple(errors))
+        truncated = tuple(index for index, position in enumerate(inverse) if position in call.truncated)
+        return Embedded(vectors, tuple(errors), truncated)
 
     def fingerprint(self, hashes: FileHashes | None = None) -> str:
         """What makes two vectors comparable (see `vecdb.embedder.fingerprint`); does not load.

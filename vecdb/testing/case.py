@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vecdb.embedder import Embedder, EmbedderInfo
+from vecdb.embedder import Embedder, EmbedderInfo, Windows
 from vecdb.embedding import EmbedderHost, read_content
 from vecdb.errors import InvalidInputError
 from vecdb.options import config_values, reveal_secrets
@@ -95,8 +95,9 @@ class ContractCase:
             embedder.close()
 
     def prepared(self, embedder: Embedder) -> list[Any]:
-        """The good items as `encode` gets them."""
-        return [embedder.prepare(read_content(item, self.info)) for item in self.good]
+        """The good items as `encode` gets them; of a long one its first part."""
+        made = [embedder.prepare(read_content(item, self.info)) for item in self.good]
+        return [item.parts[0] if isinstance(item, Windows) else item for item in made]
 
     @functools.cached_property
     def vectors(self) -> Vector:

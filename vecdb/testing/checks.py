@@ -49,6 +49,7 @@ CHECKS: tuple[Check, ...] = tuple(
         output.roles,
         output.nearness,
         behaviour.isolation,
+        behaviour.truncation,
         behaviour.offline,
         behaviour.silence,
         behaviour.side_effects,

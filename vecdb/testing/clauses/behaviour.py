@@ -12,13 +12,15 @@ import numpy as np
 
 from vecdb.embedding import EmbedderHost
 from vecdb.errors import VecdbError
-from vecdb.testing.case import ContractCase, ContractError
+from vecdb.testing.case import ContractCase, ContractError, NotApplicableError
 from vecdb.testing.compare import SAME, SAME_IN_BATCH, all_close, require_close, rows
 from vecdb.types import Vector
 
 _THREADS = 4
 _THREAD_ROUNDS = 25
 _THREAD_SECONDS = 2.0
+_NO_TRACE = 1e-6  # relative distance
+_LONG_TEXT = 20_000  # characters: more than the models of today take
 
 
 def isolation(case: ContractCase) -> None:
@@ -44,6 +46,27 @@ def isolation(case: ContractCase) -> None:
                 fault=f"beside the bad item {bad!r}",
                 advice="keep nothing from one item to the next",
             )
+
+
+def truncation(case: ContractCase) -> None:
+    """Nothing is cut without a trace: where the end of a long text makes no difference, it is marked."""
+    if "text" not in case.info.modalities:
+        raise NotApplicableError("only texts are checked; a cut image or sound would show in its vector")
+    texts = [item for item in case.good if isinstance(item, str)]
+    if len(texts) < 2:
+        raise NotApplicableError("give at least two texts among the good items")
+    first, *others = texts
+    body = " ".join([first] * (_LONG_TEXT // (len(first) + 1) + 1))
+    long = [f"{body} {' '.join([other] * 20)}" for other in others]
+    with case.host() as host:
+        result = host.embed([body, *long])
+    traced = {*result.truncated, *(error.index for error in result.errors)}
+    unmarked = result.vectors[[i for i in range(len(long) + 1) if i not in traced]]
+    if len(unmarked) > 1 and all_close(unmarked[1:], np.repeat(unmarked[:1], len(unmarked) - 1, axis=0), _NO_TRACE):
+        raise ContractError(
+            f"of a text of {len(body)} characters the end makes no difference, and it is not marked as cut; return "
+            "vecdb.Windows from `prepare` for an item that is longer than the model takes"
+        )
 
 
 def offline(case: ContractCase) -> None:
