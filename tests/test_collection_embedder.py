@@ -164,6 +164,21 @@ def test_a_relative_model_path_is_kept_absolute(tmp_path, folder, model, monkeyp
     assert reopened().search("a", k=1)[0].id == "x"
 
 
+def test_a_model_that_is_a_path_or_a_name_is_kept_as_a_path_where_it_is_one(tmp_path, folder, model, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with vecdb.open(folder, plugins=plugins_for_tests()) as database:
+        database.create_collection("outside", embedder=f"named:{model.name}").add(["a"], ids=["x"])
+        shutil.copy(model, folder / "inside.bin")
+        database.create_collection("inside", embedder=f"named:{folder.name}/inside.bin").add(["a"], ids=["x"])
+    moved = shutil.move(folder, tmp_path / "moved.vecdb")
+    monkeypatch.chdir(moved)
+    with vecdb.open(moved, plugins=plugins_for_tests()) as database:
+        options = [database.collection(name).spaces["default"].options["model"] for name in ("outside", "inside")]
+        assert options == [str(model.absolute()), "./inside.bin"]
+        for name in ("outside", "inside"):
+            assert database.collection(name).search("a", k=1)[0].id == "x"
+
+
 def test_a_vector_that_the_embedder_makes_is_not_accepted_from_the_caller(folder, reopened):
     make(folder)
     texts = reopened()

@@ -14,22 +14,23 @@ from alembic import command
 from alembic.config import Config
 
 import vecdb
-from tests.assets.make_schema1 import RECORDS, VECTORS
+from tests.assets.make_stored import RECORDS, TARGET, VECTORS
 from vecdb.database import upgrade
 from vecdb.storage import schema
 from vecdb.storage.engine import DATABASE_FILE, beginning_with
 
-ASSET = Path(__file__).parent / "assets" / "schema1.vecdb"
+OLDER = sorted(path for path in TARGET.parent.glob("schema*.vecdb") if path != TARGET)
+NEXT = schema.revision(schema.SCHEMA_VERSION + 1)
 MIGRATIONS = schema.migrations_folder()
 
-SECOND = '''
-"""A test's second schema."""
+NEXT_SCHEMA = '''
+"""A test's next schema."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{revision}"
+down_revision = "{down_revision}"
 
 
 def upgrade():
@@ -41,9 +42,26 @@ def upgrade():
 
 
 def normalised(file):
+    """What the tables and indexes of a file are, however their SQL is written."""
     with closing(sqlite3.connect(file)) as connection:
-        rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
-    return [(kind, name, table, re.sub(r"\s+", "", sql or "").upper()) for kind, name, table, sql in rows]
+
+        def rows(sql, *parameters):
+            return connection.execute(sql, parameters).fetchall()
+
+        found = {}
+        for kind, name, sql in rows("SELECT type, name, sql FROM sqlite_schema ORDER BY name"):
+            if kind == "index":
+                columns = rows("SELECT * FROM pragma_index_xinfo(?)", name)
+                found[name] = (columns, re.sub(r"\s+", "", (sql or "").upper()).partition("WHERE")[2])
+            else:
+                found[name] = (
+                    rows("SELECT * FROM pragma_table_xinfo(?)", name),
+                    sorted(rows('SELECT "table", "from", "to", on_delete FROM pragma_foreign_key_list(?)', name)),
+                    sorted(rows('SELECT "unique", origin, partial FROM pragma_index_list(?)', name)),
+                    rows("SELECT wr, strict FROM pragma_table_list(?)", name),
+                    "AUTOINCREMENT" in (sql or "").upper(),
+                )
+        return found
 
 
 def rows_of(file, sql, *parameters):
@@ -53,15 +71,16 @@ def rows_of(file, sql, *parameters):
 
 @pytest.fixture
 def asset(tmp_path):
-    """A copy of the stored database of schema 1."""
-    return Path(shutil.copytree(ASSET, tmp_path / "old.vecdb"))
+    """A copy of the stored database of this schema."""
+    return Path(shutil.copytree(TARGET, tmp_path / "stored.vecdb"))
 
 
 def migrations_with(tmp_path, *, then=""):
     copy = tmp_path / "migrations"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(MIGRATIONS, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "versions" / "0002_note.py").write_text(SECOND.format(then=then))
+    text = NEXT_SCHEMA.format(then=then, revision=NEXT, down_revision=schema.revision(schema.SCHEMA_VERSION))
+    (copy / "versions" / f"{NEXT}_note.py").write_text(text)
     return copy
 
 
@@ -84,7 +103,21 @@ def test_the_stored_database_has_the_schema_of_a_new_one(tmp_path, asset):
 
 
 def test_the_stored_database_opens_and_is_searched(asset):
-    with vecdb.open(asset) as database:
+    require_stored_records(asset)
+
+
+@pytest.mark.parametrize("older", OLDER, ids=lambda path: path.stem)
+def test_each_older_database_is_refused_and_after_its_upgrade_it_is_a_current_one(tmp_path, asset, older):
+    old = Path(shutil.copytree(older, tmp_path / "old.vecdb"))
+    with pytest.raises(vecdb.SchemaVersionError, match=rf"run `vecdb upgrade {re.escape(str(old))}`"):
+        vecdb.open(old)
+    assert upgrade(old).exists()
+    assert normalised(old / DATABASE_FILE) == normalised(asset / DATABASE_FILE)
+    require_stored_records(old)
+
+
+def require_stored_records(folder):
+    with vecdb.open(folder) as database:
         assert database.collections() == ["kept"]
         kept = database.collection("kept")
         assert [(record.id, record.content, record.metadata) for record in kept] == [
@@ -106,12 +139,12 @@ def test_reading_the_stored_database_changes_no_byte(asset):
 
 def test_an_upgrade_changes_the_schema_and_keeps_a_copy_from_before(tmp_path, asset):
     copy = schema.upgrade(asset, timeout=1, script_location=migrations_with(tmp_path))
-    assert copy == asset / f"{DATABASE_FILE}.before-upgrade-1"
+    assert copy == asset / f"{DATABASE_FILE}.before-upgrade-{schema.SCHEMA_VERSION}"
     file = asset / DATABASE_FILE
-    assert rows_of(file, "PRAGMA user_version") == [(2,)]
-    assert rows_of(file, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert rows_of(file, "PRAGMA user_version") == [(schema.SCHEMA_VERSION + 1,)]
+    assert rows_of(file, "SELECT version_num FROM alembic_version") == [(NEXT,)]
     assert rows_of(file, "SELECT id, note FROM records ORDER BY key") == [(r.id, f"was {r.id}") for r in RECORDS]
-    assert rows_of(copy, "PRAGMA user_version") == [(1,)]
+    assert rows_of(copy, "PRAGMA user_version") == [(schema.SCHEMA_VERSION,)]
     assert rows_of(copy, "SELECT id FROM records ORDER BY key") == [(r.id,) for r in RECORDS]
     assert "note" not in str(normalised(copy))
 
@@ -130,7 +163,7 @@ def test_a_failing_upgrade_leaves_the_database_as_it_was_and_can_be_repeated(tmp
     with pytest.raises(vecdb.StorageError, match=re.escape(str(asset))):
         schema.upgrade(asset, timeout=1, script_location=broken)
     assert normalised(asset / DATABASE_FILE) == before
-    assert rows_of(asset / DATABASE_FILE, "PRAGMA user_version") == [(1,)]
+    assert rows_of(asset / DATABASE_FILE, "PRAGMA user_version") == [(schema.SCHEMA_VERSION,)]
     with vecdb.open(asset) as database:
         assert database.collection("kept").count() == len(RECORDS)
     schema.upgrade(asset, timeout=1, script_location=migrations_with(tmp_path))
@@ -154,7 +187,7 @@ def test_an_older_schema_is_refused_with_the_command_that_helps(asset):
     lie(asset / DATABASE_FILE, 0)
     with pytest.raises(vecdb.SchemaVersionError, match=rf"run `vecdb upgrade {re.escape(str(asset))}`") as caught:
         vecdb.open(asset)
-    assert (caught.value.found, caught.value.expected) == ("0", "1")
+    assert (caught.value.found, caught.value.expected) == ("0", str(schema.SCHEMA_VERSION))
     upgrade(asset)
     with vecdb.open(asset) as database:
         assert database.collection("kept").count() == len(RECORDS)

@@ -173,7 +173,9 @@ class Collection:
             report.updated,
             report.unchanged,
             report.failed,
-            report.embedded,
+            report.contents.embedded,
+            report.contents.cached,
+            report.contents.truncated,
             time.perf_counter() - begin,
         )
 
@@ -290,7 +292,11 @@ class Collection:
         vectors = {names[space_id]: vector for space_id, vector in stored.vectors.items()}
         only_default = set(self._spaces) == {DEFAULT_SPACE}
         return Record(
-            stored.id, stored.content, stored.metadata, vectors.get(DEFAULT_SPACE) if only_default else vectors
+            stored.id,
+            stored.content,
+            stored.metadata,
+            vectors.get(DEFAULT_SPACE) if only_default else vectors,
+            tuple(name for space_id, name in names.items() if space_id in stored.truncated),
         )
 
     # --- searching ---

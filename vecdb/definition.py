@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -177,12 +178,20 @@ def _index_options(name: str, options: Mapping[str, int] | None) -> dict[str, in
 
 def _absolute(config: Any) -> Any:
     """The config with its paths made absolute: a database is opened from other folders later."""
-    changes = {
-        field.name: getattr(config, field.name).absolute()
-        for field in fields_of(config)
-        if affects(field) == "location" and isinstance(getattr(config, field.name), Path)
-    }
-    return dataclasses.replace(config, **changes)
+    changes = {field.name: path.absolute() for field in fields_of(config) if (path := _location(config, field))}
+    # What was text stays text: a model may be a folder, or a name on a hub.
+    texts = {name: str(path) for name, path in changes.items() if isinstance(getattr(config, name), str)}
+    return dataclasses.replace(config, **{**changes, **texts})
+
+
+def _location(config: Any, field: dataclasses.Field[Any]) -> Path | None:
+    """The path that an option holds; text counts as one if there is such a file or folder."""
+    value = getattr(config, field.name)
+    if affects(field) != "location":
+        return None
+    if isinstance(value, str):
+        return Path(value) if value and os.path.exists(value) else None  # noqa: PTH110  (a NUL is no error here)
+    return value if isinstance(value, Path) else None
 
 
 def stored_options(config: Any, folder: Path) -> dict[str, Any]:
@@ -190,9 +199,9 @@ def stored_options(config: Any, folder: Path) -> dict[str, Any]:
     found = config_values(config, "vectors", "runtime", "location", "secret")
     base = folder.absolute()
     for field in fields_of(config):
-        value = getattr(config, field.name)
-        if affects(field) == "location" and isinstance(value, Path) and value.is_relative_to(base):
-            found[field.name] = f"./{value.relative_to(base).as_posix()}"
+        path = _location(config, field)
+        if path is not None and path.is_relative_to(base):
+            found[field.name] = f"./{path.relative_to(base).as_posix()}"
     return found
 
 

@@ -21,13 +21,20 @@ from vecdb.vectors import to_blobs
 
 @dataclass(slots=True)
 class Draft:
-    """A record on its way in. `vectors`: by space id, the bytes to store; `error`: why it cannot be."""
+    """A record on its way in.
+
+    Attributes:
+        brought, embedded: the bytes to store, by space id.
+        truncated: the spaces in which only the content's beginning was embedded.
+        error: why it cannot be embedded.
+    """
 
     id: str
     content: EncodedContent
     metadata: str
     brought: dict[int, bytes]
     embedded: dict[int, bytes] = field(default_factory=dict)
+    truncated: set[int] = field(default_factory=set)
     error: ItemError | None = None
 
     def vectors(self, spaces: Sequence[Space]) -> tuple[NewVector, ...]:
@@ -38,7 +45,8 @@ class Draft:
             if key in self.brought:
                 found.append(NewVector(key, self.brought[key], None))
             elif key in self.embedded:
-                found.append(NewVector(key, self.embedded[key], self.content.sources[space.row.source][1]))
+                source_hash = self.content.sources[space.row.source][1]
+                found.append(NewVector(key, self.embedded[key], source_hash, key in self.truncated))
         return tuple(found)
 
     def record(self, spaces: Sequence[Space]) -> NewRecord:

@@ -28,4 +28,7 @@ def vecdb_register_embedders() -> Iterable[EmbedderInfo]:  # type: ignore[empty-
 
 @hookspec
 def vecdb_register_commands(cli: click.Group) -> None:
-    """Add commands to the `vecdb` command line, with `cli.add_command` or `@cli.command()`."""
+    """Add commands to the `vecdb` command line, with `cli.add_command` or `@cli.command()`.
+
+    The name "embedders export" adds the command `export` to the group `embedders`.
+    """

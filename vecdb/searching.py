@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb.errors import EmbeddingError, InvalidInputError
+from vecdb.errors import EmbeddingError, InvalidInputError, VecdbWarning
 from vecdb.planner import nearest_labels, plan_search
 from vecdb.space import Space
 from vecdb.storage.contents import KIND_TEXT, decode_content, decode_metadata
@@ -93,6 +94,13 @@ def query_vectors(space: Space, queries: Sequence[Any]) -> Vector:
         if result.errors:
             first = result.errors[0]
             raise EmbeddingError(f"the query cannot be embedded: {first}", errors=result.errors)
+        if result.truncated:
+            warnings.warn(
+                f"{'the query is' if len(queries) == 1 else f'{len(result.truncated)} queries are'} longer than the "
+                f"embedder {space.row.embedder!r} takes: only the beginning was used",
+                VecdbWarning,
+                stacklevel=2,
+            )
         found[list(contents)] = result.vectors
     return found
 

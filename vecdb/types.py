@@ -184,12 +184,15 @@ class Record:
         vectors: None, or one vector (for the space `default`), or a dict of space name to vector.
             `get` fills it in; when a record is added it may bring vectors only for spaces that have
             no embedder. Two records are equal whatever their vectors.
+        truncated: the spaces in which the content was longer than the model takes, so that only its
+            beginning was embedded. `get` fills it in.
     """
 
     id: str
     content: Content = None
     metadata: Metadata = field(default_factory=dict)
     vectors: Any = field(default=None, compare=False, repr=False)
+    truncated: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,13 +262,24 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What `ingest` did: how many records were added, replaced, left unchanged, quarantined."""
+    """What `ingest` did.
+
+    Attributes:
+        added, updated, unchanged, failed: records that are new, were changed, were left alone, could
+            not be embedded.
+        embedded: contents that went through a model.
+        cached: contents that needed no model, because equal content had been embedded before.
+        truncated: contents that are longer than the model takes, so that only their beginning counts.
+        seconds: how long it took.
+    """
 
     added: int = 0
     updated: int = 0
     unchanged: int = 0
     failed: int = 0
     embedded: int = 0
+    cached: int = 0
+    truncated: int = 0
     seconds: float = 0.0
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from vecdb.drafts import Draft
 from vecdb.errors import DuplicateIdError, EmbeddingError, InvalidInputError, ItemError, StorageError
 from vecdb.space import Space
+from vecdb.storage.embedding_cache import known_vectors
 from vecdb.storage.engine import DatabaseEngine, Snapshot
 from vecdb.storage.failures import NewFailure, drop_failures, put_failures
 from vecdb.storage.spaces import check_collection
@@ -16,7 +17,6 @@ from vecdb.storage.writes import (
     Existing,
     existing_records,
     insert_records,
-    known_vectors,
     replace_records,
     update_metadata,
 )
@@ -28,63 +28,88 @@ _ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedCounts:
+    """How many contents went through a model, needed none, and were cut."""
+
+    embedded: int = 0
+    cached: int = 0
+    truncated: int = 0
+
+    def __add__(self, other: EmbedCounts) -> EmbedCounts:
+        return EmbedCounts(
+            self.embedded + other.embedded, self.cached + other.cached, self.truncated + other.truncated
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """What a write did, as numbers of records; `failed` could not be embedded and were set aside."""
 
     added: int = 0
     updated: int = 0
     unchanged: int = 0
-    embedded: int = 0
     failed: int = 0
+    contents: EmbedCounts = field(default_factory=EmbedCounts)
 
     def __add__(self, other: Written) -> Written:
         return Written(
             self.added + other.added,
             self.updated + other.updated,
             self.unchanged + other.unchanged,
-            self.embedded + other.embedded,
             self.failed + other.failed,
+            self.contents + other.contents,
         )
 
 
 # --- embedding ----------------------------------------------------------------------------------
 
 
-def embed_drafts(engine: DatabaseEngine, spaces: Sequence[Space], drafts: Sequence[Draft]) -> int:
-    """Give every draft its vectors; what has one already, or equals stored content, is not embedded again.
+def embed_drafts(engine: DatabaseEngine, spaces: Sequence[Space], drafts: Sequence[Draft]) -> EmbedCounts:
+    """Give every draft its vectors; content that was ever embedded comparably is not embedded again.
 
-    A draft that cannot be embedded gets its `error`. Returns the number of items embedded.
+    A draft that cannot be embedded gets its `error`.
     """
-    embedded = 0
+    counts = EmbedCounts()
     for space in spaces:
-        if not space.embeds:
-            continue
-        wanted: dict[bytes, list[Draft]] = {}
-        for draft in drafts:
-            source = draft.content.sources.get(space.row.source)
-            if source is not None and space.row.id not in draft.embedded:
-                wanted.setdefault(source[1], []).append(draft)
-        if not wanted:
-            continue
-        space.host()  # before the cache is used: are these vectors still comparable?
-        with engine.snapshot() as snapshot:
-            known = known_vectors(snapshot, space.row.fingerprint or "", space.row.metric, wanted)
-        for digest, data in known.items():
-            for draft in wanted.pop(digest):
-                draft.embedded[space.row.id] = data
-        groups = list(wanted.values())
-        if not groups:
-            continue  # all of it is known: the model need not even be loaded
-        result = space.embed([group[0].content.sources[space.row.source][0] for group in groups], "document")
-        failed = {error.index: error for error in result.errors}
-        embedded += len(groups) - len(failed)
-        for position, (group, data) in enumerate(zip(groups, to_blobs(result.vectors), strict=True)):
+        if space.embeds:
+            counts += _embed_in(engine, space, drafts)
+    return counts
+
+
+def _embed_in(engine: DatabaseEngine, space: Space, drafts: Sequence[Draft]) -> EmbedCounts:
+    wanted: dict[bytes, list[Draft]] = {}
+    for draft in drafts:
+        source = draft.content.sources.get(space.row.source)
+        if source is not None and space.row.id not in draft.embedded:
+            wanted.setdefault(source[1], []).append(draft)
+    if not wanted:
+        return EmbedCounts()
+    space.host()  # before the cache is used: are these vectors still comparable?
+    with engine.snapshot() as snapshot:
+        known = known_vectors(snapshot, space.row.fingerprint or "", space.row.metric, wanted)
+    for digest, (data, truncated) in known.items():
+        _give(space, wanted.pop(digest), data, truncated=truncated)
+    cut = sum(vector.truncated for vector in known.values())
+    groups = list(wanted.values())
+    if not groups:
+        return EmbedCounts(0, len(known), cut)  # all of it is known: the model need not even be loaded
+    result = space.embed([group[0].content.sources[space.row.source][0] for group in groups], "document")
+    failed = {error.index: error for error in result.errors}
+    truncated_ones = set(result.truncated)
+    for position, (group, data) in enumerate(zip(groups, to_blobs(result.vectors), strict=True)):
+        if position in failed:
             for draft in group:
-                if position in failed:
-                    draft.error = failed[position]
-                else:
-                    draft.embedded[space.row.id] = data
-    return embedded
+                draft.error = failed[position]
+        else:
+            _give(space, group, data, truncated=position in truncated_ones)
+    return EmbedCounts(len(groups) - len(failed), len(known), cut + len(truncated_ones - set(failed)))
+
+
+def _give(space: Space, drafts: Sequence[Draft], data: bytes, *, truncated: bool) -> None:
+    for draft in drafts:
+        draft.embedded[space.row.id] = data
+        if truncated:
+            draft.truncated.add(space.row.id)
 
 
 def raise_errors(drafts: Sequence[Draft]) -> None:
@@ -131,18 +156,19 @@ class Writer:
             DuplicateIdError: an id is stored and `on_conflict` is "error".
             EmbeddingError: something cannot be embedded, and it is not to be quarantined.
         """
+        counts = EmbedCounts()
         for _ in range(_ATTEMPTS):
             for draft in drafts:
                 draft.error = None
             with self.engine.snapshot() as snapshot:
                 plan = self._plan(snapshot, drafts)
-            embedded = embed_drafts(self.engine, self.spaces, plan.to_embed)
+            counts += embed_drafts(self.engine, self.spaces, plan.to_embed)
             if not self.quarantine:
                 raise_errors(drafts)
             with self.engine.transaction() as transaction:
                 now = self._plan(transaction, drafts)
                 if {draft.id for draft in now.to_embed} <= {draft.id for draft in plan.to_embed}:
-                    return self._store(transaction, now, drafts, failures, embedded)
+                    return self._store(transaction, now, drafts, failures, counts)
         raise StorageError("other writers changed the same records again and again; try again, or write less at once")
 
     def _plan(self, snapshot: Snapshot, drafts: Sequence[Draft]) -> _Plan:
@@ -173,7 +199,12 @@ class Writer:
         return plan
 
     def _store(
-        self, transaction: Snapshot, plan: _Plan, drafts: Sequence[Draft], failures: Sequence[NewFailure], embedded: int
+        self,
+        transaction: Snapshot,
+        plan: _Plan,
+        drafts: Sequence[Draft],
+        failures: Sequence[NewFailure],
+        counts: EmbedCounts,
     ) -> Written:
         bad = [draft for draft in plan.to_embed if draft.error is not None]
         failed = [NewFailure(d.id, d.content, d.metadata, str(d.error), complete=not d.brought) for d in bad]
@@ -187,7 +218,7 @@ class Writer:
         drop_failures(transaction, self.collection_id, [draft.id for draft in drafts if draft.error is None])
         put_failures(transaction, self.collection_id, [*failures, *failed])
         updated = len(changed) + len(plan.metadata)
-        return Written(len(new), updated, plan.unchanged, embedded, len(failures) + len(failed))
+        return Written(len(new), updated, plan.unchanged, len(failures) + len(failed), counts)
 
 
 @dataclass(slots=True)

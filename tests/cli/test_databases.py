@@ -139,6 +139,24 @@ def test_embedders_are_listed(run):
     assert "fasttext" in run("embedders", "list").stdout
 
 
+def test_what_an_embedder_lacks_is_listed_with_what_installs_it(run, monkeypatch):
+    monkeypatch.setattr(vecdb.EmbedderInfo, "missing", lambda info: ["torch"] if info.name == "bert" else [])
+    rows = {row["embedder"]: row for row in json.loads(run("embedders", "list", "--format", "json").stdout)}
+    assert (rows["bert"]["installed"], rows["bert"]["missing"]) == (False, ["torch"])
+    assert rows["glove"]["installed"] is True
+    assert "pip install 'vecdb-engine[text]'" in run("embedders", "list").stdout
+    assert "pip install 'vecdb-engine[text]'" in run("embedders", "show", "bert").stdout
+
+
+def test_with_its_model_an_embedders_dimension_and_fingerprint_are_shown(run, words_file):
+    shown = json.loads(run("embedders", "show", f"word2vec:{words_file}", "--format", "json").stdout)
+    other = run("embedders", "show", f"word2vec:{words_file}", "--option", "pooling=mean", "--format", "json").stdout
+    assert shown["dimension"] == 3
+    assert shown["fingerprint"].startswith("vf1:")
+    assert shown["fingerprint"] != json.loads(other)["fingerprint"]
+    assert "fingerprint" not in json.loads(run("embedders", "show", "word2vec", "--format", "json").stdout)
+
+
 def test_an_embedders_options_are_shown_with_their_defaults(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     shown = json.loads(run("embedders", "show", "word2vec", "--format", "json").stdout)
@@ -190,7 +208,7 @@ def test_train_on_files_and_on_a_collection(run, notes, own_folder):
     assert (report["texts"], report["dimension"]) == (4, 8)
     assert report["words"] == 4 * 3 * 13
     run("collections", "create", "trained", "--embedder", "fasttext:out/m.bin")
-    run("train", "fasttext", "--from-collection", "notes", "-o", "n.bin", *small)
+    run("train", "fasttext", "--collection", "notes", "-o", "n.bin", *small)
     assert (own_folder / "n.bin").exists()
     before = (own_folder / "n.bin").read_bytes()
     again = ["train", "fasttext", "texts", "-o", "n.bin", *small]
@@ -203,7 +221,7 @@ def test_train_on_files_and_on_a_collection(run, notes, own_folder):
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["fasttext", "-o", "m.bin"], 2, "--from-collection"),
+        (["fasttext", "-o", "m.bin"], 2, "--collection"),
         (["fasttext", "."], 2, "--output"),
         (["fasttext", ".", "-o", "none/m.bin"], 2, "no folder 'none'"),
         (["glove", ".", "-o", "m.bin"], 1, "cannot be trained"),

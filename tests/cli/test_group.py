@@ -10,6 +10,7 @@ import pytest
 
 import vecdb
 from vecdb.cli import session as session_module
+from vecdb.cli.commands.embedders import embedders
 from vecdb.cli.session import Session
 
 MAIN = "from vecdb.cli.main import main; main()"
@@ -74,6 +75,27 @@ def test_a_command_that_a_plugin_may_not_replace(new_cli, run, with_plugins):
     result = run("--help", group=new_cli)
     assert "replaces the command search" in result.stderr
     assert "--explain" in run("search", "--help", group=new_cli).stdout
+
+
+def test_a_plugins_command_may_belong_to_a_group_of_vecdb(new_cli, run, with_plugins, monkeypatch):
+    monkeypatch.setattr(embedders, "commands", dict(embedders.commands))
+
+    class Exporter:
+        @vecdb.hookimpl
+        def vecdb_register_commands(self, cli):
+            @cli.command("embedders export-all")
+            def export_all():
+                """Export everything."""
+                click.echo("exported")
+
+            cli.add_command(click.Command("nothing"), "embedders list")
+
+    with_plugins(Exporter())
+    assert run("embedders", "export-all", group=new_cli).stdout == "exported\n"
+    result = run("embedders", "--help", group=new_cli)
+    assert "Export everything." in result.stdout
+    assert "export" not in run("--help", group=new_cli).stdout
+    assert run("embedders", "list", "--format", "json", group=new_cli).stdout.strip()
 
 
 def test_an_unknown_command_names_the_nearest_one(run):

@@ -67,6 +67,24 @@ class Counting(_Writing):
         return item.encode()
 
 
+@dataclass(frozen=True)
+class NamedConfig:
+    model: str = vecdb.option(affects="location", help="a file, or a name that means one elsewhere")
+
+
+class Named(Counting):
+    """As `Counting`, with a model that is text: a path where there is such a file."""
+
+    def load(self):
+        self.salt = Path(self.config.model).read_bytes()
+
+    def weights(self):
+        return [Path(self.config.model)]
+
+    def row(self, data):
+        return np.random.default_rng([*self.salt, *data]).standard_normal(DIMENSION)
+
+
 class Bytes(_Writing):
     """The same for images and sounds; those that begin with "broken" cannot be read."""
 
@@ -93,6 +111,13 @@ class _Plugin:
                 config=Config,
                 factory=f"{__name__}:Counting",
                 batch_size=16,
+            ),
+            vecdb.EmbedderInfo(
+                name="named",
+                summary="the same with a model that is a path or a name",
+                modalities=frozenset({"text"}),
+                config=NamedConfig,
+                factory=f"{__name__}:Named",
             ),
             vecdb.EmbedderInfo(
                 name="bytes",

@@ -17,7 +17,7 @@ import click
 
 from vecdb.cli.options import group_database_option
 from vecdb.cli.session import Session
-from vecdb.errors import CollectionNotFoundError, PluginLoadError, VecdbError, VecdbWarning
+from vecdb.errors import CollectionNotFoundError, PluginLoadError, PluginWarning, VecdbError, VecdbWarning
 from vecdb.version import __version__
 
 INTERRUPTED = 130
@@ -60,6 +60,18 @@ class VecdbGroup(click.Group):
 
     _asked_plugins = False
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._additions: dict[str, dict[str, click.Command]] = {}
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """As in click; under the name "GROUP NAME" the command becomes one of that group, also of vecdb's own."""
+        group, _, own = (name or cmd.name or "").rpartition(" ")
+        if group:
+            self._additions.setdefault(group, {})[own] = cmd
+        else:
+            super().add_command(cmd, name)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, those of plugins too."""
         self._ask_plugins(ctx)
@@ -72,7 +84,16 @@ class VecdbGroup(click.Group):
         if cmd_name in _PLACES and cmd_name not in self.commands:
             module, _, name = _PLACES[cmd_name].partition(":")
             self.add_command(getattr(importlib.import_module(f"vecdb.cli.{module}"), name), cmd_name)
-        return self.commands.get(cmd_name)
+        command = self.commands.get(cmd_name)
+        if isinstance(command, click.Group):
+            self._ask_plugins(ctx)
+            for own, addition in self._additions.pop(cmd_name, {}).items():
+                if own in command.commands:
+                    message = f"a plugin's command '{cmd_name} {own}' would replace vecdb's own and is left out"
+                    warnings.warn(PluginWarning(message), stacklevel=2)
+                else:
+                    command.add_command(addition, own)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

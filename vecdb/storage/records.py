@@ -23,21 +23,22 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A record as read. `vectors`: by space id."""
+    """A record as read. `vectors`: by space id; `truncated`: the spaces whose vector is of the beginning only."""
 
     key: int
     id: str
     content: Content
     metadata: Metadata
     vectors: dict[int, Vector]
+    truncated: frozenset[int]
 
 
 _COLUMNS = "SELECT key, id, kind, content, metadata FROM records WHERE collection_id = ?"
 _BY_ID = f"{_COLUMNS} AND id IN (SELECT value FROM json_each(?))"
 _PAGE = f"{_COLUMNS} AND key > ? ORDER BY key LIMIT ?"
 _VECTORS = """
-    SELECT record_key, record_vectors.space_id, data, checksum FROM record_vectors JOIN vectors USING (label)
-    WHERE record_key IN (SELECT value FROM json_each(?))"""
+    SELECT record_key, record_vectors.space_id, data, checksum, truncated
+    FROM record_vectors JOIN vectors USING (label) WHERE record_key IN (SELECT value FROM json_each(?))"""
 _COUNT = "SELECT count(*) FROM records WHERE collection_id = ?"
 _BLOB = "SELECT data FROM blobs WHERE hash = ?"
 
@@ -80,12 +81,15 @@ def read_by_label(snapshot: Snapshot, label: int) -> list[StoredRecord]:
 def _with_vectors(snapshot: Snapshot, rows: Sequence[Any]) -> list[StoredRecord]:
     read_blob = blob_reader(snapshot)
     found: dict[int, dict[int, Vector]] = {row[0]: {} for row in rows}
+    truncated: dict[int, set[int]] = {}
     damaged = 0
-    for key, space_id, data, crc in snapshot.rows(_VECTORS, (json.dumps(list(found)),)):
+    for key, space_id, data, crc, cut in snapshot.rows(_VECTORS, (json.dumps(list(found)),)):
         if checksum(data) == crc:
             found[key][space_id] = from_blobs([data], len(data) // 4)[0]
         else:
             damaged += 1
+        if cut:
+            truncated.setdefault(key, set()).add(space_id)
     if damaged:
         warnings.warn(
             f"{damaged} stored vector(s) are damaged and left out of their records; run `vecdb check`",
@@ -93,7 +97,14 @@ def _with_vectors(snapshot: Snapshot, rows: Sequence[Any]) -> list[StoredRecord]
             stacklevel=2,
         )
     return [
-        StoredRecord(key, id, decode_content(kind, content, read_blob), decode_metadata(metadata), found[key])
+        StoredRecord(
+            key,
+            id,
+            decode_content(kind, content, read_blob),
+            decode_metadata(metadata),
+            found[key],
+            frozenset(truncated.get(key, ())),
+        )
         for key, id, kind, content, metadata in rows
     ]
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 
 from vecdb.errors import CollectionNotFoundError
+from vecdb.storage.embedding_cache import remember_collection
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.records import drop_unused_blobs
 from vecdb.storage.tables import collections, spaces
@@ -88,6 +89,7 @@ def create_collection(transaction: Snapshot, name: str, rows: Sequence[Mapping[s
 
 def delete_collection(transaction: Snapshot, key: int) -> None:
     """Everything of a collection goes: records, vectors, failures, index files."""
+    remember_collection(transaction, key)
     transaction.execute(delete(collections).where(collections.c.id == key))
     drop_unused_blobs(transaction)
 

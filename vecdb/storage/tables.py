@@ -101,7 +101,8 @@ vectors = Table(
 Index("vectors_by_space", vectors.c.space_id)
 
 # Which vector a record has in a space. source_hash: of the content that was embedded, so that equal
-# content is embedded once; NULL where the caller brought the vector.
+# content is embedded once; NULL where the caller brought the vector. truncated: 1 where it is of the
+# content's beginning only.
 record_vectors = Table(
     "record_vectors",
     metadata,
@@ -109,6 +110,7 @@ record_vectors = Table(
     Column("space_id", Integer, ForeignKey("spaces.id", ondelete="CASCADE"), primary_key=True),
     Column("label", Integer, ForeignKey("vectors.label"), nullable=False),
     Column("source_hash", LargeBinary),
+    Column("truncated", Integer, nullable=False, server_default=text("0")),
     sqlite_with_rowid=False,
 )
 Index("record_vectors_by_label", record_vectors.c.label)
@@ -117,6 +119,21 @@ Index(
     record_vectors.c.space_id,
     record_vectors.c.source_hash,
     sqlite_where=record_vectors.c.source_hash.is_not(None),
+)
+
+# Vectors of contents that no record has any more, newest last: what comes back is not embedded again.
+embedding_cache = Table(
+    "embedding_cache",
+    metadata,
+    _id_column("key"),
+    Column("fingerprint", Text, nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("source_hash", LargeBinary, nullable=False),
+    Column("truncated", Integer, nullable=False),
+    Column("checksum", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    UniqueConstraint("fingerprint", "metric", "source_hash"),
+    sqlite_autoincrement=True,
 )
 
 # What an index must forget, in order.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vecdb.storage.embedding_cache import remember_records
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
 from vecdb.storage.records import drop_unused_blobs, put_blobs
@@ -18,11 +19,17 @@ _KEPT_REMOVALS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class NewVector:
-    """A vector for one space. `source_hash`: of the content it was embedded from, or None."""
+    """A vector for one space.
+
+    Attributes:
+        source_hash: of the content it was embedded from, or None.
+        truncated: whether it is of the content's beginning only.
+    """
 
     space_id: int
     data: bytes
     source_hash: bytes | None
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +77,6 @@ def existing_records(
     return found
 
 
-def known_vectors(snapshot: Snapshot, fingerprint: str, metric: str, hashes: Iterable[bytes]) -> dict[bytes, bytes]:
-    """Vectors that equal content already has, by source hash: nothing is embedded twice.
-
-    Any space of the database counts whose vectors are comparable: the same fingerprint, and the
-    same metric, because vectors for cosine are stored with length 1. A damaged vector is not handed on.
-    """
-    found: dict[bytes, bytes] = {}
-    wanted = list(hashes)
-    spaces = snapshot.rows("SELECT id FROM spaces WHERE fingerprint = ? AND metric = ?", (fingerprint, metric))
-    for (space_id,) in spaces:
-        for start in range(0, len(wanted), 500):
-            part = wanted[start : start + 500]
-            rows = snapshot.rows(
-                "SELECT source_hash, data, checksum FROM record_vectors JOIN vectors USING (label) "
-                f"WHERE record_vectors.space_id = ? AND source_hash IN ({','.join('?' * len(part))})",
-                (space_id, *part),
-            )
-            found.update((digest, data) for digest, data, crc in rows if checksum(data) == crc)
-    return found
-
-
 # --- new and changed records --------------------------------------------------------------------
 
 
@@ -113,6 +99,7 @@ def replace_records(transaction: Snapshot, changed: Sequence[tuple[int, NewRecor
     keys = [key for key, _ in changed]
     old = _labels_of(transaction, keys)
     hashes = _blobs_of(transaction, keys)
+    remember_records(transaction, keys)
     listed = json.dumps(keys)
     transaction.driver.execute(
         "DELETE FROM record_vectors WHERE record_key IN (SELECT value FROM json_each(?))", (listed,)
@@ -157,6 +144,7 @@ def delete_records(transaction: Snapshot, keys: Sequence[int]) -> None:
     """Remove records, and the vectors and bytes that nobody else has."""
     old = _labels_of(transaction, keys)
     hashes = _blobs_of(transaction, keys)
+    remember_records(transaction, keys)
     transaction.driver.execute(
         "DELETE FROM records WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(keys)),)
     )
@@ -179,9 +167,9 @@ def _link(transaction: Snapshot, keyed: Sequence[tuple[int, NewRecord]]) -> None
     for space_id, pairs in by_space.items():
         labels = _put_vectors(transaction, space_id, [vector.data for _, vector in pairs])
         transaction.write_many(
-            "INSERT INTO record_vectors (record_key, space_id, label, source_hash) VALUES (?, ?, ?, ?)",
+            "INSERT INTO record_vectors (record_key, space_id, label, source_hash, truncated) VALUES (?, ?, ?, ?, ?)",
             [
-                (key, space_id, label, vector.source_hash)
+                (key, space_id, label, vector.source_hash, int(vector.truncated))
                 for (key, vector), label in zip(pairs, labels, strict=True)
             ],
         )

@@ -17,7 +17,8 @@ from vecdb.cli.options import (
 )
 from vecdb.cli.output import Column, note, write_fields, write_rows
 from vecdb.cli.session import Session, pass_session
-from vecdb.embedder import EmbedderInfo, EmbedderRef
+from vecdb.embedder import EmbedderInfo, EmbedderRef, required_options
+from vecdb.embedding import EmbedderHost
 from vecdb.errors import DecodeError, ItemError, VecdbError
 
 _NO_FIT = "The made-up items do not fit this embedder; give --items FILE."
@@ -32,32 +33,52 @@ def embedders() -> None:
 @format_option
 @pass_session
 def list_embedders(session: Session) -> None:
-    """List the installed embedders. Nothing is loaded and nothing downloaded for it."""
+    """List the embedders. Nothing is loaded and nothing downloaded for it.
+
+    "installed": whether the libraries that it needs are there, or what installs them.
+    """
     owners = {name: status for status in session.plugins.listing() for name in status.embedders}
+    for_people = session.format == "table"
     rows = [
         {
             "embedder": info.name,
             "takes": sorted(info.modalities),
-            "plugin": owners[info.name].name,
+            "installed": _installation(info) or "yes" if for_people else not info.missing(),
             "trainable": info.trainer is not None,
+            "plugin": owners[info.name].name,
+            "extra": info.extra,
             "missing": info.missing(),
             "summary": info.summary,
         }
         for info in session.plugins.embedders()
     ]
-    columns = [Column("embedder"), Column("takes"), Column("plugin"), Column("trainable")]
-    if session.format != "table" or any(row["missing"] for row in rows):
-        columns.append(Column("missing"))
+    columns = [Column("embedder"), Column("takes"), Column("installed"), Column("trainable")]
+    if not for_people:
+        columns += [Column("plugin"), Column("extra"), Column("missing")]
     write_rows(session.format, [*columns, Column("summary", shrink=True, least=20, wrap=True)], rows)
 
 
-@embedders.command(cls=ExampleCommand, example="vecdb embedders show fasttext")
-@click.argument("name", shell_complete=complete_embedders)
+def _installation(info: EmbedderInfo) -> str:
+    """What to install before an embedder works; empty where nothing is missing."""
+    missing = info.missing()
+    if not missing:
+        return ""
+    return f"pip install '{info.distribution}[{info.extra}]'" if info.extra else f"pip install {' '.join(missing)}"
+
+
+@embedders.command(cls=ExampleCommand, example="vecdb embedders show mfcc --option n_mels=20")
+@click.argument("name", metavar="NAME[:MODEL]", shell_complete=complete_embedders)
+@key_value_option("--option", "An option of the embedder. Repeatable.")
 @format_option
 @pass_session
-def show(session: Session, name: str) -> None:
-    """Show what the embedder NAME takes and needs, and its options."""
-    info = session.plugins.embedder(name)
+def show(session: Session, name: str, option: dict[str, str]) -> None:
+    """Show what an embedder takes and needs, and its options.
+
+    With all that it needs to be given (its model), it is loaded, and its dimension and fingerprint are
+    shown as well: vectors are comparable where the fingerprints are equal.
+    """
+    reference = EmbedderRef.parse(name, option)
+    info = session.plugins.embedder(reference.name)
     fields: dict[str, Any] = {
         "embedder": info.name,
         "summary": info.summary,
@@ -65,12 +86,19 @@ def show(session: Session, name: str) -> None:
         "metrics": list(info.metrics),
         "needs": list(info.requires),
         "missing": info.missing(),
+        "extra": info.extra,
         "trainable": info.trainer is not None,
     }
+    wanted = set(required_options(info.config)) - set(reference.options)
+    if reference.options or not (wanted or fields["missing"]):
+        with EmbedderHost(info, info.configure(typed_options(info, reference.options))) as host:
+            fields |= {"dimension": host.dimension, "fingerprint": host.fingerprint()}
     if session.format != "table":
         write_fields(session.format, {**fields, "options": option_rows(info.config)})
         return
-    write_fields("table", {key: value for key, value in fields.items() if value != []})
+    if fields["missing"]:
+        fields["install"] = _installation(info)
+    write_fields("table", {key: value for key, value in fields.items() if value not in ([], None) and key != "extra"})
     click.echo()
     option_lines("table", info.config)
 
@@ -117,7 +145,6 @@ def check(session: Session, name: str, option: dict[str, str], items: Path | Non
 
 def _made_up_items_fit(info: EmbedderInfo, options: dict[str, Any]) -> bool:
     """False if the embedder itself says of some that it cannot embed them; any other fault is a finding."""
-    from vecdb.embedding import EmbedderHost  # noqa: PLC0415  (not needed by other commands)
     from vecdb.testing.samples import good_samples  # noqa: PLC0415
 
     try:

@@ -71,6 +71,8 @@ _NAMES: dict[Modality, str] = {"text": "texts", "audio": "sounds", "image": "ima
     help="For images; without it they are left out.",
 )
 @key_value_option("--option", "An option of the embedder for texts. Repeatable.")
+@key_value_option("--audio-option", "An option of the embedder for sounds. Repeatable.")
+@key_value_option("--image-option", "An option of the embedder for images. Repeatable.")
 @database_option
 @format_option
 @pass_session
@@ -83,6 +85,8 @@ def index(
     audio_embedder: str | None,
     image_embedder: str | None,
     option: dict[str, str],
+    audio_option: dict[str, str],
+    image_option: dict[str, str],
 ) -> None:
     """Put files and folders in; again: only what changed.
 
@@ -97,14 +101,15 @@ def index(
 
     Metadata to filter by: path, kind, size, modified; of texts also heading, line, passage, passages.
     """
-    if option and not embedder:
-        raise click.UsageError("--option goes with --embedder.")
     embedders: dict[Modality, tuple[str | None, dict[str, str]]] = {
         "text": (embedder, option),
-        "audio": (audio_embedder, {}),
-        "image": (image_embedder, {}),
+        "audio": (audio_embedder, audio_option),
+        "image": (image_embedder, image_option),
     }
-    for kind, (name, _) in embedders.items():
+    for kind, (name, options) in embedders.items():
+        if options and not name:
+            embedder_option = _OPTIONS[kind]
+            raise click.UsageError(f"{embedder_option.replace('embedder', 'option')} goes with {embedder_option}.")
         if name is not None:
             _check_takes(session, name, kind)
     missing = [path for path in paths if not path.exists()]
@@ -242,6 +247,8 @@ class _Indexer:
             "records updated": sum(report.updated for report in reports),
             "records removed": sum(one.removed for one in self._reports.values()),
             "embedded": embedded,
+            "from the cache": sum(report.cached for report in reports),
+            "truncated": sum(report.truncated for report in reports),
             "failed": self._failed,
             "set aside": set_aside,
         }
@@ -251,6 +258,8 @@ class _Indexer:
                 "collections": list(self._reports),
             }
         fields["embedded"] = f"{embedded:,}{speed}"
+        if fields["truncated"]:
+            fields["truncated"] = f"{fields['truncated']:,} (longer than the model takes: only their beginning counts)"
         if set_aside:
             fields["set aside"] = f"{set_aside:,} (see `vecdb failures list`)"
         return {**fields, "collections": list(self._reports)}

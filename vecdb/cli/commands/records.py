@@ -43,10 +43,15 @@ def get(session: Session, ids: tuple[str, ...], vectors: bool, collection: str |
             write_fields("table", _fields(record, vectors=vectors))
     else:
         columns = [Column("id"), Column("content"), Column("metadata")]
-        rows = [{"id": record.id, "content": record.content, "metadata": record.metadata} for record in records]
+        rows: list[dict[str, Any]] = [
+            {"id": record.id, "content": record.content, "metadata": record.metadata} for record in records
+        ]
         if vectors:
-            columns.append(Column("vectors"))
-            rows = [{**row, "vectors": record.vectors} for row, record in zip(rows, records, strict=True)]
+            columns += [Column("vectors"), Column("truncated")]
+            rows = [
+                {**row, "vectors": record.vectors, "truncated": record.truncated}
+                for row, record in zip(rows, records, strict=True)
+            ]
         write_rows(session.format, columns, rows)
     missing = [id for id in ids if id not in {record.id for record in records}]
     if missing:
@@ -61,6 +66,8 @@ def _fields(record: Record, *, vectors: bool) -> dict[str, Any]:
         fields |= {f"content.{name}": item for name, item in record.content.items()}
     elif record.content is not None:
         fields["content"] = record.content
+    if record.truncated:
+        fields["truncated"] = f"in {', '.join(record.truncated)}: only the beginning was embedded"
     if vectors and record.vectors is not None:
         by_space = record.vectors if isinstance(record.vectors, dict) else {"vector": record.vectors}
         for name, vector in by_space.items():

@@ -29,12 +29,14 @@ from vecdb.types import Record
 @click.command(
     cls=ExampleCommand,
     example="vecdb train fasttext docs --output docs.bin --option dimension=64 --option min_count=1\n"
-    "vecdb train fasttext --from-collection notes --output notes.bin --option min_count=1",
+    "vecdb train fasttext --collection notes --output notes.bin --option min_count=1",
 )
 @click.argument("name", shell_complete=complete_embedders)
 @click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--from-collection",
+    "--collection",
+    "-c",
+    "collections",
     metavar="NAME",
     multiple=True,
     shell_complete=complete_collections,
@@ -52,7 +54,7 @@ def train(
     *,
     name: str,
     paths: tuple[Path, ...],
-    from_collection: tuple[str, ...],
+    collections: tuple[str, ...],
     output: Path | None,
     force: bool,
     option: dict[str, str],
@@ -70,15 +72,15 @@ def train(
         return
     if output is None:
         raise click.UsageError("Give --output, the file to write.")
-    if not paths and not from_collection:
-        raise click.UsageError("Give files or folders to learn from, or --from-collection.")
+    if not paths and not collections:
+        raise click.UsageError("Give files or folders to learn from, or --collection.")
     if not output.parent.is_dir():
         raise click.UsageError(f"There is no folder {str(output.parent)!r} for --output; make it first.")
     if output.exists() and not force:
         raise AlreadyExistsError(f"{output} exists already; choose another --output, or replace it with --force")
     info.trainer_class()
     report: dict[str, Any] = dict(
-        train_model(info, _texts(session, paths, from_collection), output, option, from_text=True)
+        train_model(info, _texts(session, paths, collections), output, option, from_text=True)
     )
     note(f"Wrote {output}. Next: vecdb collections create NAME --embedder {name}:{output}")
     write_fields(session.format, {key: round(value, 3) if key == "seconds" else value for key, value in report.items()})

@@ -1,4 +1,4 @@
-"""Makes tests/assets/schema1.vecdb: python -m tests.assets.make_schema1. Run once for each schema, never again."""
+"""Makes tests/assets/schemaN.vecdb: python -m tests.assets.make_stored. Run once for each schema, never again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 import vecdb
+from vecdb.storage.schema import SCHEMA_VERSION
 
-TARGET = Path(__file__).with_name("schema1.vecdb")
+TARGET = Path(__file__).with_name(f"schema{SCHEMA_VERSION}.vecdb")
 METADATA = {
     "null": None,
     "true": True,
