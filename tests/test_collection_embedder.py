@@ -64,6 +64,8 @@ def test_changed_weights_are_refused_and_nothing_is_written(folder, model, reope
         with pytest.raises(EmbedderMismatchError, match="give it the old ones, or make a new collection") as caught:
             call()
         assert caught.value.expected != caught.value.got
+        assert f"the content of {model} changed" in str(caught.value)
+    assert texts.search(np.ones(8), k=3)  # a vector needs no embedder
     assert [record.content for record in texts] == ["a", "b", "c"]
     assert texts.failures() == []
     model.write_bytes(b"weights, first version")

@@ -108,7 +108,7 @@ def test_the_shell_lines_of_the_readme_are_real_commands() -> None:
     "module",
     [
         info.name
-        for package in ("vecdb", "vecdb_words", "vecdb_audio")
+        for package in ("vecdb", "vecdb_words", "vecdb_text", "vecdb_image", "vecdb_audio", "vecdb_tables")
         for info in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
         if "__main__" not in info.name
     ],

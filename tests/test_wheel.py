@@ -102,7 +102,8 @@ def test_what_the_wheel_holds(built):
     names = set(zipfile.ZipFile(built).namelist())
     assert {"vecdb/py.typed", "vecdb/migrations/env.py", "vecdb/migrations/versions/0001_initial.py"} <= names
     packages = {name.split("/")[0] for name in names}
-    assert packages == {"vecdb", "vecdb_words", "vecdb_audio", f"vecdb_engine-{vecdb.__version__}.dist-info"}
+    plugins = {path.name for path in (ROOT / "plugins").glob("*/vecdb_*")}
+    assert packages == {"vecdb", *plugins, f"vecdb_engine-{vecdb.__version__}.dist-info"}
     expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vecdb").rglob("*.py")}
     assert expected <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith(("tests", "examples"))]
@@ -116,7 +117,13 @@ def test_it_works_without_the_checkout(site, dependencies, tmp_path):
     assert told["migrations inside"]
     assert told["hits"] == ["y", "x"]
     assert told["migrations"] == sorted(path.name for path in (ROOT / "migrations" / "versions").glob("*.py"))
-    assert told["plugins"] == {"audio": ["mfcc", "spectrogram"], "words": ["fasttext", "glove", "word2vec"]}
+    assert told["plugins"] == {
+        "audio": ["mfcc", "spectrogram"],
+        "image": ["cnn"],
+        "tables": ["embedding-table"],
+        "text": ["bert", "elmo", "onnx", "sentence-transformers", "static", "use"],
+        "words": ["fasttext", "glove", "word2vec"],
+    }
     assert told["version"] == vecdb.__version__
     run = python(site, dependencies, "-c", UPGRADE, tmp_path / "new.vecdb", cwd=tmp_path)
     assert (run.returncode, run.stdout.strip()) == (0, "vecdb.sqlite3.before-upgrade-0"), run.stderr

@@ -62,9 +62,20 @@ class Space:
         hashes = FileHashes(self.row.weights)
         found = host.fingerprint(hashes)
         if found != self.row.fingerprint:
+            changed_files = [
+                path
+                for path, (*_, digest) in hashes.known.items()
+                if path in self.row.weights and self.row.weights[path][2] != digest
+            ]
+            cause = (
+                f"the content of {', '.join(changed_files)} changed"
+                if changed_files
+                else f"its files, its options or the version of {host.info.distribution} changed"
+            )
             raise EmbedderMismatchError(
-                f"{self.what}: embedder {host.info.name!r} has other weights or options than when the collection was "
-                "made, so its vectors are not comparable; give it the old ones, or make a new collection",
+                f"{self.what}: embedder {host.info.name!r} now makes other vectors than when the collection was made "
+                f"({cause}), so they are not comparable; give it the old ones, or make a new collection. Searching "
+                "with a vector still works",
                 expected=self.row.fingerprint or "",
                 got=found,
             )

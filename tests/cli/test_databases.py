@@ -224,7 +224,7 @@ def test_train_on_files_and_on_a_collection(run, notes, own_folder):
         (["fasttext", "-o", "m.bin"], 2, "--collection"),
         (["fasttext", "."], 2, "--output"),
         (["fasttext", ".", "-o", "none/m.bin"], 2, "no folder 'none'"),
-        (["glove", ".", "-o", "m.bin"], 1, "cannot be trained"),
+        (["mfcc", ".", "-o", "m.bin"], 1, "cannot be trained"),
         (["fasttext", ".", "-o", "m.bin", "--option", "epoch=1"], 1, "did you mean 'epochs'"),
         (["fasttext", ".", "-o", "m.bin"], 1, "too few"),
         (["fasttext", "none", "-o", "m.bin"], 2, "does not exist"),

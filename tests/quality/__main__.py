@@ -2,8 +2,8 @@
 
     python -m tests.quality [FAMILY …] [--format table|json]
 
-Families: words, static, use, sentences, onnx, images, audio; all by default. What is neither beside the checkout nor to be had
-from a package index is left out, with its reason.
+Families: words, tables, static, use, sentences, onnx, images, audio; all by default. What is neither beside the
+checkout nor to be had from a package index is left out, with its reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.quality.figures import Figure
 from tests.quality.weights import WeightsUnavailableError
 from vecdb.cli.output import Column, write_rows
 
-FAMILIES = ("words", "static", "use", "sentences", "onnx", "images", "audio")
+FAMILIES = ("words", "tables", "static", "use", "sentences", "onnx", "images", "audio")
 
 
 def measure(families: list[str]) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""Embedding tables: the hooks."""
+"""Embedding tables: the hook. The work is done in the modules beside it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def vecdb_register_embedders() -> list[EmbedderInfo]:
     return [
         EmbedderInfo(
             name="embedding-table",
-            summary="the rows of a torch.nn.Embedding table (safetensors, npy, state dict), by id or by token",
+            summary="the rows of a torch.nn.Embedding table (safetensors, npy, npz, state dict), by id or by token",
             modalities=frozenset({"ids", "text"}),
             config=EmbeddingTableConfig,
             factory="vecdb_tables.embedder:EmbeddingTableEmbedder",

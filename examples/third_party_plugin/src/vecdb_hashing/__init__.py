@@ -1,15 +1,10 @@
-"""A vecdb plugin: an embedder of hashed character n-grams, and a command that shows them."""
+"""Texts that are spelled alike: the hooks, the options, and what vecdb must know without loading anything."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import click
 
 import vecdb
-
-if TYPE_CHECKING:
-    import click
 
 
 @dataclass(frozen=True)
@@ -20,10 +15,14 @@ class HashingConfig:
     shortest: int = vecdb.option(2, help="length of the shortest character n-grams")
     longest: int = vecdb.option(4, help="length of the longest character n-grams")
 
+    def __post_init__(self):
+        if not 1 <= self.shortest <= self.longest or self.dimension < 8:
+            raise vecdb.InvalidInputError("hashing: give 1 <= shortest <= longest, and dimension 8 or more")
+
 
 HASHING = vecdb.EmbedderInfo(
     name="hashing",
-    summary="Hashed character n-grams: finds what is spelled alike; needs no model",
+    summary="hashed character n-grams: finds what is spelled alike; needs no model",
     modalities=frozenset({"text"}),
     config=HashingConfig,
     factory="vecdb_hashing.embedder:HashingEmbedder",
@@ -33,14 +32,16 @@ HASHING = vecdb.EmbedderInfo(
 
 
 @vecdb.hookimpl
-def vecdb_register_embedders() -> Iterable[vecdb.EmbedderInfo]:
-    """Offer the embedder."""
+def vecdb_register_embedders():
     return [HASHING]
 
 
 @vecdb.hookimpl
-def vecdb_register_commands(cli: click.Group) -> None:
-    """Add `vecdb ngrams`."""
-    from vecdb_hashing.command import ngrams  # noqa: PLC0415  (click is not needed to list embedders)
+def vecdb_register_commands(cli):
+    @cli.command()
+    @click.argument("text")
+    def ngrams(text):
+        """Show what the embedder `hashing` sees in TEXT. Example: vecdb ngrams Müller"""
+        from vecdb_hashing.embedder import ngrams_of  # noqa: PLC0415  (listing embedders must not load them)
 
-    cli.add_command(ngrams)
+        click.echo(" ".join(ngrams_of(text, HashingConfig.shortest, HashingConfig.longest)))

@@ -1,25 +1,16 @@
-"""Signed feature hashing of character n-grams.
-
-K. Weinberger, A. Dasgupta, J. Langford, A. Smola, J. Attenberg: "Feature Hashing for Large Scale
-Multitask Learning", ICML 2009. A hash chooses a feature's place in the vector, and its sign, so that
-collisions cancel on average and dot products are unbiased. N-grams keep to words, as in fastText
-(Bojanowski et al. 2017): "<ab", "ab>".
-"""
-
-from __future__ import annotations
+"""Feature hashing (Weinberger et al., ICML 2009) of the character n-grams of words, as fastText cuts them."""
 
 import hashlib
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 import vecdb
 
 
-def ngrams(text: str, shortest: int, longest: int) -> Iterator[str]:
+def ngrams_of(text, shortest, longest):
     """The character n-grams of each word of a text, its ends marked by "<" and ">"."""
     for word in unicodedata.normalize("NFKC", text).casefold().split():
         marked = f"<{word}>"
@@ -29,26 +20,22 @@ def ngrams(text: str, shortest: int, longest: int) -> Iterator[str]:
 
 
 class HashingEmbedder(vecdb.Embedder):
-    """Places each n-gram by its hash, weighted by 1 + log(count)."""
+    """A hash chooses the place of an n-gram in the vector, and its sign: collisions cancel on average."""
 
-    def load(self) -> None:
-        """There are no weights to open; the options are checked."""
-        if not 1 <= self.config.shortest <= self.config.longest:
-            raise vecdb.InvalidInputError("hashing: shortest must be at least 1 and not above longest; correct them")
-        if self.config.dimension < 8:
-            raise vecdb.InvalidInputError("hashing: dimension must be at least 8; give more")
+    def load(self):
+        """Nothing to open: there are no weights."""
 
     @property
-    def dimension(self) -> int:
-        return int(self.config.dimension)
+    def dimension(self):
+        return self.config.dimension
 
-    def prepare(self, item: str) -> Counter[str]:
-        counts = Counter(ngrams(item, self.config.shortest, self.config.longest))
+    def prepare(self, item):
+        counts = Counter(ngrams_of(item, self.config.shortest, self.config.longest))
         if not counts:
-            raise vecdb.ItemError(f"no word is long enough for n-grams of {self.config.shortest} characters")
+            raise vecdb.ItemError(f"no word is long enough for n-grams of {self.config.shortest}; lower `shortest`")
         return counts
 
-    def encode(self, batch: Sequence[Counter[str]], role: str) -> np.ndarray:  # noqa: ARG002
+    def encode(self, batch, role):  # noqa: ARG002  (a query is a text as any other)
         rows = np.zeros((len(batch), self.dimension), np.float32)
         for row, counts in zip(rows, batch, strict=True):
             for ngram, count in counts.items():

@@ -1,0 +1,77 @@
+"""numpy's own files. Arrays of objects are pickles and are never read."""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from vecdb_tables.table import Entry, Table, unusable
+
+_FETCH = "fetch it again, or write it again with numpy.save"
+
+
+def read_npy(path: Path) -> Mapping[str, Entry]:
+    """The one array of a `.npy` file, under the name "". It is mapped into memory.
+
+    Raises:
+        EmbedderUnavailableError: the file is damaged or cut off.
+    """
+    with path.open("rb") as file:
+        shape, dtype = _header(path, file, "the array")
+    return {"": _entry(shape, dtype, functools.partial(_map, path))}
+
+
+def read_npz(path: Path) -> Mapping[str, Entry]:
+    """The arrays of a `.npz` archive by name. The one that is used is read into memory.
+
+    Raises:
+        EmbedderUnavailableError: the archive is damaged.
+    """
+    entries: dict[str, Entry] = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            try:
+                with archive.open(member) as file:
+                    shape, dtype = _header(path, file, f"the array {name!r}")  # type: ignore[arg-type]
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+                raise unusable(path, f"the array {name!r} is damaged ({error})", _FETCH) from error
+            entries[name] = _entry(shape, dtype, functools.partial(_read_member, path, name))
+    return entries
+
+
+def _entry(shape: tuple[int, ...], dtype: np.dtype[np.generic], read: Callable[[], Table]) -> Entry:
+    called = "object (a pickle, which is never opened)" if dtype.hasobject else str(dtype)
+    return Entry(shape, called, read if len(shape) == 2 and dtype.kind == "f" else None)
+
+
+def _header(path: Path, file: BinaryIO, what: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    try:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(file)
+    except (ValueError, TypeError) as error:
+        raise unusable(path, f"{what} has a damaged header ({error})", _FETCH) from error
+    return shape, dtype
+
+
+def _map(path: Path) -> Table:
+    try:
+        return Table(np.asarray(npy.open_memmap(path, "r")))
+    except (ValueError, OverflowError) as error:  # the map would be longer than the file
+        raise unusable(path, f"is cut off ({error})", _FETCH) from error
+
+
+def _read_member(path: Path, name: str) -> Table:
+    try:
+        with np.load(path) as archive:
+            return Table(archive[name])
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        raise unusable(path, f"the array {name!r} cannot be read ({error})", _FETCH) from error
