@@ -18,6 +18,7 @@ def vecdb_register_embedders() -> list[EmbedderInfo]:
             factory="vecdb_audio.embedders:Mfcc",
             requires=("soundfile", "soxr"),
             extra="audio",
+            revision=2,
         ),
         EmbedderInfo(
             name="spectrogram",
@@ -27,5 +28,6 @@ def vecdb_register_embedders() -> list[EmbedderInfo]:
             factory="vecdb_audio.embedders:Spectrogram",
             requires=("soundfile", "soxr"),
             extra="audio",
+            revision=2,
         ),
     ]

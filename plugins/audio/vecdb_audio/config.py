@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vecdb import InvalidInputError, option
 
 CHANNELS = ("mix", "left", "right")
-POOLINGS = ("combined", "mean_std", "mean_std_delta", "percentiles", "segments")
+POOLINGS = ("combined", "segments", "percentiles", "mean_std", "mean_std_delta")
 LIFTERS = ("root", "sine", "none")
 
 
@@ -26,9 +26,9 @@ class SpectrogramConfig:
     n_mels: int = option(40, help="number of mel bands")
     fmin: float = option(20.0, help="lowest frequency in Hz")
     fmax: float | None = option(None, help="highest frequency in Hz; none: half the sample rate")
-    top_db: float = option(40.0, help="what is this many decibels under the sound's loudest band counts as silence")
+    top_db: float = option(45.0, help="what is this many decibels under the sound's loudest band counts as silence")
     pooling: str = option("combined", choices=POOLINGS, help="how all frames become one vector")
-    segments: int = option(4, help="stretches of time that the poolings 'combined' and 'segments' tell apart")
+    segments: int = option(6, help="stretches of time that the poolings 'combined' and 'segments' tell apart")
     max_seconds: float = option(1800.0, affects="runtime", help="longer sounds are refused")
 
     def __post_init__(self) -> None:
@@ -61,7 +61,6 @@ class SpectrogramConfig:
 class MfccConfig(SpectrogramConfig):
     """As `SpectrogramConfig`, and how the mel bands become cepstral coefficients."""
 
-    top_db: float = option(50.0, help="what is this many decibels under the sound's loudest band counts as silence")
     n_mfcc: int = option(20, help="number of coefficients, with the 0th (the loudness)")
     lifter: str = option(
         "root", choices=LIFTERS, help="weight of coefficient n: root: sqrt(n); sine: 1 + 11 sin(pi n / 22); none: 1"

@@ -75,7 +75,8 @@ class Spectrogram(Embedder):
             max_seconds=config.max_seconds,
         )
         power = mel_power(samples, self._filters, n_fft=config.n_fft, hop=config.hop)
-        return self._pooling()(self._frames(decibels(power, config.top_db)))
+        bands = decibels(power, config.top_db)
+        return self._pooling()(self._frames(bands), bands)
 
     def encode(self, batch: Sequence[Any], role: str) -> Floats:  # noqa: ARG002  (a query is a sound too)
         """Prepared sounds as an array of shape (len(batch), dimension)."""
@@ -85,8 +86,12 @@ class Spectrogram(Embedder):
         return bands
 
     def _pooling(self) -> Pooling:
+        return self._pooling_of(self.config.n_mels, cepstral=False)
+
+    def _pooling_of(self, columns: int, *, cepstral: bool) -> Pooling:
         config = self.config
-        return Pooling(config.pooling, columns=config.n_mels, segments=config.segments, loudness_first=False)
+        frame_rate = config.sample_rate / config.hop
+        return Pooling(config.pooling, columns, config.segments, frame_rate=frame_rate, cepstral=cepstral)
 
 
 class Mfcc(Spectrogram):
@@ -98,5 +103,4 @@ class Mfcc(Spectrogram):
         return mfcc(bands, self.config.n_mfcc, self.config.lifter)
 
     def _pooling(self) -> Pooling:
-        config = self.config
-        return Pooling(config.pooling, columns=config.n_mfcc, segments=config.segments, loudness_first=True)
+        return self._pooling_of(self.config.n_mfcc, cepstral=True)

@@ -6,6 +6,7 @@ import io
 import os
 import random
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from vecdb_audio.decoding import read_sound
 FORMATS = [  # the least cosine with the unchanged sound: lossy and 8-bit formats lose some
     *[("WAV", subtype, 0.9999) for subtype in ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")],
     *[("WAV", subtype, 0.97) for subtype in ("PCM_U8", "ULAW", "ALAW")],
+    *[("WAVEX", subtype, 0.9999) for subtype in ("PCM_24", "PCM_32", "FLOAT")],
     *[(kind, "PCM_16", 0.9999) for kind in ("WAVEX", "RF64", "W64", "FLAC", "AIFF", "AU")],
     ("FLAC", "PCM_24", 0.9999),
     ("OGG", "VORBIS", 0.98),
@@ -118,6 +120,19 @@ def test_a_length_that_was_not_known_when_the_file_was_written(tune):
 
 # --- what is no sound file ----------------------------------------------------------------------
 
+
+def pickled() -> bytes:
+    """A pickle that would call `os.abort`, written by hand: loading it ends the tests."""
+    return b"cos\nabort\n(tR." + bytes(100)
+
+
+def zipped() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("sound.wav", file_bytes(melody(0.2)))
+    return buffer.getvalue()
+
+
 NO_SOUNDS = {
     "empty": (b"", "is empty"),
     "text": (b"The dog ran after the ball in the park.\n" * 100, "not a sound file"),
@@ -127,6 +142,9 @@ NO_SOUNDS = {
     "m4a": (b"\x00\x00\x00\x20ftypM4A " + bytes(100), "ffmpeg"),
     "CAF": (file_bytes(melody(1.0), kind="CAF"), "not a sound file of a known kind"),
     "an Amiga sound": (file_bytes(melody(1.0), kind="SVX", subtype="PCM_16"), "is a SVX file, not one of WAV"),
+    "a pickle": (pickled(), "not a sound file"),
+    "a zip": (zipped(), "not a sound file"),
+    "a pickle behind a RIFF header": (b"RIFF\x00\x01\x00\x00WAVE" + pickled(), "cannot be decoded"),
     "random": (random.Random(0).randbytes(4000), "not a sound file"),
     "only a RIFF header": (b"RIFF\x00\x00\x00\x00WAVE", "cannot be decoded"),
     "RIFF, not WAVE": (b"RIFF\x00\x10\x00\x00AVI " + bytes(3000), "cannot be decoded"),
@@ -306,3 +324,34 @@ def test_a_compressed_bomb_takes_no_memory_whatever_its_header_says(declared):
         assert tracemalloc.get_traced_memory()[1] < 20 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_an_hour_is_refused_without_being_read(tmp_path, mfcc):
+    path = tmp_path / "an hour.wav"
+    body = 3600 * 44_100 * 2
+    with path.open("wb") as file:
+        file.write(wav_header(b"", rate=44_100, declared=body))
+        file.truncate(44 + body)
+    tracemalloc.start()
+    try:
+        with pytest.raises(vecdb.ItemError, match=r"an hour\.wav lasts 3600 seconds or more, over the limit of 1800"):
+            mfcc.prepare(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_hour_is_taken_where_the_limit_is_raised(tmp_path):
+    """In memory for some times its own samples, whatever the file's rate and channels are."""
+    path = tmp_path / "an hour.flac"
+    second = np.stack([melody(1.0, 2_000, seed=seed) for seed in (1, 2)], axis=1)
+    path.write_bytes(file_bytes(np.tile(second, (3600, 1)), 2_000, "FLAC"))
+    options = {"sample_rate": 1_000, "n_fft": 256, "hop": 128, "n_mels": 16, "n_mfcc": 10}
+    tracemalloc.start()
+    try:
+        vector = embedder("mfcc", max_seconds=3600.0, **options).prepare(path)
+        assert tracemalloc.get_traced_memory()[1] < 60 << 20  # 3.6 million samples are 14 MB
+    finally:
+        tracemalloc.stop()
+    short = embedder("mfcc", **options).prepare(vecdb.Audio(np.tile(second, (60, 1)), sample_rate=2_000))
+    assert cosine(vector, short) > 0.95
