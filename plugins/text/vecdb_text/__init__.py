@@ -57,14 +57,15 @@ def vecdb_register_embedders() -> list[EmbedderInfo]:
             modalities=frozenset({"text"}),
             config=ElmoConfig,
             factory="vecdb_text.elmo.embedder:ElmoEmbedder",
-            requires=("torch", "h5py"),
+            requires=("h5py",),
             extra="elmo",
         ),
         EmbedderInfo(
             name="use",
-            summary="the Universal Sentence Encoder: the TF.js graph of USE-lite, safetensors, and ONNX",
+            summary="the Universal Sentence Encoder: USE-lite (TF.js, safetensors) in numpy, and ONNX",
             modalities=frozenset({"text"}),
             config=UniversalConfig,
             factory="vecdb_text.universal.embedder:UniversalEmbedder",
+            batch_size=64,
         ),
     ]

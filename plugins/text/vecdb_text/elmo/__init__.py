@@ -1,1 +1,1 @@
-"""See `embedder.py`."""
+"""ELMo (Peters et al. 2018): see `embedder.py`."""
