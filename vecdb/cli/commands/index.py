@@ -259,7 +259,8 @@ class _Indexer:
             }
         fields["embedded"] = f"{embedded:,}{speed}"
         if fields["truncated"]:
-            fields["truncated"] = f"{fields['truncated']:,} (longer than the model takes: only their beginning counts)"
+            advice = "only their beginning counts; in a new collection, --option on_truncate=mean takes all of them"
+            fields["truncated"] = f"{fields['truncated']:,} ({advice})"
         if set_aside:
             fields["set aside"] = f"{set_aside:,} (see `vecdb failures list`)"
         return {**fields, "collections": list(self._reports)}
