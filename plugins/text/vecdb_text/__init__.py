@@ -58,6 +58,7 @@ def vecdb_register_embedders() -> list[EmbedderInfo]:
             config=ElmoConfig,
             factory="vecdb_text.elmo.embedder:ElmoEmbedder",
             requires=("h5py",),
+            optional=("torch",),
             extra="elmo",
         ),
         EmbedderInfo(
@@ -66,6 +67,8 @@ def vecdb_register_embedders() -> list[EmbedderInfo]:
             modalities=frozenset({"text"}),
             config=UniversalConfig,
             factory="vecdb_text.universal.embedder:UniversalEmbedder",
+            optional=("onnxruntime", "onnxruntime_extensions", "safetensors"),
+            extra="use",
             batch_size=64,
         ),
     ]
