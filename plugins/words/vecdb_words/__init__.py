@@ -12,11 +12,12 @@ def vecdb_register_embedders() -> list[EmbedderInfo]:
     return [
         EmbedderInfo(
             name="word2vec",
-            summary="averages word2vec vectors (.bin, .vec, .txt, also .gz) over the words of a text",
+            summary="averages word2vec vectors (.bin, .vec, .txt, also .gz, gensim's .kv) over the words of a text",
             modalities=frozenset({"text"}),
             config=WordVectorConfig,
             factory="vecdb_words.embedders:WordVectorEmbedder",
             batch_size=256,
+            trainer="vecdb_words.training:Word2VecTrainer",
         ),
         EmbedderInfo(
             name="glove",
@@ -25,6 +26,7 @@ def vecdb_register_embedders() -> list[EmbedderInfo]:
             config=WordVectorConfig,
             factory="vecdb_words.embedders:WordVectorEmbedder",
             batch_size=256,
+            trainer="vecdb_words.training:GloveTrainer",
         ),
         EmbedderInfo(
             name="fasttext",

@@ -15,6 +15,7 @@ from vecdb_words import pooling
 from vecdb_words.config import FastTextConfig, PoolingConfig, WordVectorConfig
 from vecdb_words.fasttext_binary import FastTextModel, read_fasttext
 from vecdb_words.files import is_fasttext, unusable
+from vecdb_words.gensim_format import side_files
 from vecdb_words.reading import read_word_vectors
 from vecdb_words.tokenise import Lookup, chunks
 from vecdb_words.vectors import FloatArray, IntArray
@@ -50,8 +51,8 @@ class _PooledWords(Embedder):
         self._remembered: dict[str, Weighted] = {}
 
     def weights(self) -> Sequence[Path]:
-        """The file of word vectors, and that of frequencies where one is given."""
-        files = (self.config.model, self.config.frequencies)
+        """The file of word vectors with what lies beside it, and that of frequencies where one is given."""
+        files = (self.config.model, *side_files(self.config.model), self.config.frequencies)
         return [path for path in files if path is not None]
 
     def close(self) -> None:

@@ -25,6 +25,11 @@ _REFUSED = {
     b"\x89HDF": "an HDF5 file; write its vectors as lines 'word v1 v2 ...'",
 }
 
+CONVERT = (
+    "convert it where it was made, with gensim: "
+    "KeyedVectors.load('FILE').save_word2vec_format('vectors.bin', binary=True), for a model Word2Vec.load('FILE').wv"
+)
+
 
 def unusable(path: Path, problem: str, advice: str) -> EmbedderUnavailableError:
     """The error for a file that cannot serve as a model."""
@@ -91,7 +96,7 @@ def open_vectors(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 def _only_text_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     members = [item for item in archive.infolist() if not item.is_dir()]
     if any(item.filename.endswith(".pkl") for item in members):
-        raise unusable(path, "is a pickled (torch) archive, which is never opened", _CONVERT)
+        raise unusable(path, "is a pickled (torch) archive, which is never opened", CONVERT)
     texts = [item for item in members if item.filename.lower().endswith(_TEXT_MEMBERS)]
     if len(texts) != 1:
         names = ", ".join(item.filename for item in (texts or members)[:8]) or "nothing"
@@ -101,17 +106,11 @@ def _only_text_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     return texts[0]
 
 
-_CONVERT = (
-    "convert it where it was made, with gensim: "
-    "KeyedVectors.load('FILE').save_word2vec_format('vectors.bin', binary=True)"
-)
-
-
 def _refuse_foreign(path: Path, start: bytes) -> None:
     if not start:
         raise unusable(path, "the file is empty", "fetch it again")
     if start[:1] == b"\x80" and start[1:2] in (b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"):
-        raise unusable(path, "is a pickle (a gensim .kv or .model), which is never opened", _CONVERT)
+        raise unusable(path, "is a pickle, packed or of an old kind, which is never opened", CONVERT)
     if start.startswith(FASTTEXT_MAGIC):
         raise unusable(path, "is a fastText model", "use the embedder 'fasttext' (unpacked, if it is compressed)")
     for magic, what in _REFUSED.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vecdb_words.files import errors_named, open_vectors, unusable
+from vecdb_words.gensim_format import is_pickle, read_gensim
 from vecdb_words.text_format import MAX_DIMENSION, parse_header, read_text
 from vecdb_words.vectors import WordVectors
 from vecdb_words.word2vec_binary import read_binary
@@ -14,7 +15,7 @@ _NUMBER_BYTES = b"0123456789+-.eE \t\r\nainfAINF"
 
 
 def read_word_vectors(path: Path, max_words: int = 0) -> WordVectors:
-    """Read word2vec (.bin, .txt, .vec) or GloVe (.txt) vectors, plain or compressed.
+    """Read word2vec (.bin, .txt, .vec) or GloVe (.txt) vectors, plain or compressed, or gensim's files (.kv).
 
     Args:
         path: the file; its name does not matter.
@@ -23,6 +24,8 @@ def read_word_vectors(path: Path, max_words: int = 0) -> WordVectors:
     Raises:
         EmbedderUnavailableError: the file is missing, damaged, or holds something else.
     """
+    if is_pickle(path):
+        return read_gensim(path, max_words)
     with open_vectors(path) as (stream, size), errors_named(path):
         start = stream.peek(_PEEK)  # type: ignore[attr-defined]
         line, newline, _ = start.partition(b"\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb_words.sparse import SparseRows, segment_starts
+from vecdb_words.sparse import SparseRows, sums_by_row
 from vecdb_words.subwords import subword_hashes
 from vecdb_words.vectors import FloatArray
 
@@ -81,8 +81,5 @@ class Selection:
 
     def spread(self, gradients: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
         """Gradients of words summed for each row that they share: the rows, and a gradient for each."""
-        order = np.argsort(self._rows, kind="stable")
-        ordered = self._rows[order]
-        starts = segment_starts(ordered)
-        owners = np.repeat(np.arange(len(self._lengths)), self._lengths)[order]
-        return ordered[starts], np.add.reduceat(np.take(gradients, owners, axis=0), starts, axis=0)
+        owners = np.repeat(np.arange(len(self._lengths)), self._lengths)
+        return sums_by_row(self._rows, gradients, owners)

@@ -10,7 +10,7 @@ chunk is then looked up, the longest reading first:
 4. for scripts without spaces (Chinese, Japanese, Thai, ...), the longest known words from the left.
 
 A case is tried as written, then lower, capitalised and upper; for a model whose words are all in lower
-case, lower only. Digits are also tried as "#" (GoogleNews writes "####" for 2024).
+case, lower only. A number is also tried as "####" where the model writes numbers so (GoogleNews does).
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class Lookup:
         sample = itertools.islice(index, _CASE_SAMPLE)
         self._lower = lowercase == "always" or (lowercase == "auto" and all(word == word.lower() for word in sample))
         self._exact = lowercase == "never"
+        self._masks_digits = any("#" * length in index for length in range(2, 9))  # a lone "#" is just a sign
 
     def spelling(self, word: str) -> str:
         """The form of an unknown word that fits the model."""
@@ -126,7 +127,7 @@ class Lookup:
             yield found
         elif (pair := self._contraction(part)) is not None:
             yield from pair
-        elif part.isdigit():
+        elif part.isdigit() and self._masks_digits:
             yield self.find("#" * len(part)) or part
         elif _UNSPACED.search(part):
             yield from self._unspaced(part)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.plugins.words.corpora import TOPICS, topic_texts, train
 from tests.plugins.words.models import binary_bytes, text_bytes
-from tests.plugins.words.test_training import TOPICS, topic_texts, train
 from vecdb.testing import EmbedderContract
 from vecdb_words import vecdb_register_embedders
 

@@ -82,3 +82,9 @@ def test_scripts_without_spaces() -> None:
 def test_smileys_count_and_punctuation_does_not() -> None:
     assert found("good 😀 !", "good 😀 !") == ["good", "😀"]
     assert found("😀 $ +", "good") == []
+
+
+def test_a_lone_hash_is_no_number() -> None:
+    """Only a model that knows longer runs of it writes numbers so; GloVe knows "#" as a sign."""
+    assert found("2 apples, 7", "# apples") == ["2", "apples", "7"]
+    assert found("2 apples, 10", "# ## apples") == ["#", "apples", "##"]

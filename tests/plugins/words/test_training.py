@@ -18,38 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.plugins.words.corpora import TOPICS, topic_texts, train
 from tests.plugins.words.models import cosines, embed, embedder
 from vecdb import DiskFullError, InvalidInputError, ItemError
-from vecdb_words import vecdb_register_embedders
-from vecdb_words.config import FastTextTraining
-from vecdb_words.cooccurrence import cooccurrence_vectors
-from vecdb_words.corpus import read_corpus
 from vecdb_words.fasttext_binary import read_fasttext
-from vecdb_words.skipgram import _pair_counts
-from vecdb_words.sparse import SparseRows
-from vecdb_words.subword_table import SubwordTable
 from vecdb_words.training import FastTextTrainer
-
-TOPICS = {
-    "sea": ["harbour", "sailor", "anchor", "vessel", "rudder", "captain"],
-    "kitchen": ["saucepan", "butter", "recipe", "oven", "flour", "spoon"],
-}
-
-
-def topic_texts(count: int = 300, seed: int = 0) -> list[str]:
-    """Texts of two topics that share no word but the commonest ones."""
-    random = np.random.default_rng(seed)
-    texts = []
-    for number in range(count):
-        words = TOPICS["sea" if number % 2 else "kitchen"]
-        texts.append(" ".join(random.choice([*words, *words, "the", "of"], 12)))
-    return texts
-
-
-def train(path: Path, texts: list[str], **options: Any) -> Mapping[str, Any]:
-    """Train as the host does, from the plugin's description."""
-    info = next(found for found in vecdb_register_embedders() if found.name == "fasttext")
-    return info.create_trainer(FastTextTraining(**options)).train(texts, path)
+from vecdb_words.training_config import FastTextTraining
 
 
 @pytest.mark.parametrize("initialisation", ["cooccurrence", "random"])
@@ -178,7 +152,7 @@ def test_a_typo_lands_beside_its_word(library: Library, typo: str, meant: str) -
 
 _TRAIN = """
 import sys; from pathlib import Path
-from tests.plugins.words.test_training import topic_texts, train
+from tests.plugins.words.corpora import topic_texts, train
 train(Path(sys.argv[1]), topic_texts(), seed=int(sys.argv[2]), dimension=16, buckets=500)
 """
 
@@ -197,7 +171,7 @@ def test_the_same_seed_gives_the_same_file_in_every_process(tmp_path: Path) -> N
 def test_the_file_is_laid_out_as_the_official_program_expects(tmp_path: Path) -> None:
     """Magic, version 12, arguments, dictionary sorted by count, both matrices, and nothing behind them."""
     path = tmp_path / "m.bin"
-    train(path, topic_texts(), dimension=16, buckets=500, min_n=3, max_n=5, window=4, negatives=6)
+    train(path, topic_texts(), dimension=16, buckets=500, min_n=3, max_n=5, window=4, negative=6)
     content = path.read_bytes()
     assert struct.unpack_from("<2i", content) == (793712314, 12)
     dimension, window, epochs, _, negatives, ngrams, loss, kind, buckets, min_n, max_n, _ = struct.unpack_from(
@@ -253,7 +227,7 @@ def test_a_full_disk_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("vecdb_words.fasttext_writer.os.fsync", fail)
+    monkeypatch.setattr("vecdb_words.writing.os.fsync", fail)
     with pytest.raises(DiskFullError, match="make room and train again"):
         train(path, topic_texts(), dimension=8)
     assert path.read_bytes() == b"the old model"
@@ -295,81 +269,6 @@ def test_options_out_of_range(option: dict[str, Any]) -> None:
         FastTextTraining(**option)
     with pytest.raises(InvalidInputError, match="epochs=0 must be 1 or more with random vectors"):
         FastTextTraining(epochs=0, initialisation="random")
-
-
-# --- the arithmetic, against plain loops ---------------------------------------------------------
-
-
-def test_sparse_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vecdb_words.sparse._BLOCK_ENTRIES", 5)
-    random = np.random.default_rng(1)
-    cells = random.choice(12 * 9, 40, replace=False)
-    values = random.standard_normal(40).astype(np.float32)
-    dense = np.zeros((12, 9), np.float32)
-    dense.flat[cells] = values
-    other = random.standard_normal((9, 3)).astype(np.float32)
-    np.testing.assert_allclose(SparseRows(cells // 9, cells % 9, values, (12, 9)) @ other, dense @ other, atol=1e-5)
-
-
-def test_pairs_of_a_block() -> None:
-    """Each token takes the neighbours within its own reach, and never those of another text."""
-    tokens = np.array([0, 1, 2, 1, 0, 3, 2, 3])
-    documents = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.int32)
-    found = _pair_counts(tokens, documents, 4, 3, np.random.default_rng(2))
-    reach = np.random.default_rng(2).integers(1, 4, len(tokens))
-    expected = np.zeros((4, 4))
-    for centre in range(8):
-        for other in range(8):
-            if other != centre and abs(other - centre) <= reach[centre] and documents[other] == documents[centre]:
-                expected[tokens[other], tokens[centre]] += 1
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_initial_vectors_multiply_to_the_mutual_information() -> None:
-    """With as many dimensions as words the factors give back the positive mutual information itself."""
-    corpus = read_corpus(topic_texts(40), 1)
-    count = len(corpus.words)
-    inputs, outputs = cooccurrence_vectors(corpus, count, 3, np.random.default_rng(0))
-    joint = np.zeros((count, count))
-    for one in range(len(corpus.tokens)):
-        for other in range(one + 1, min(one + 4, len(corpus.tokens))):
-            if corpus.documents[one] == corpus.documents[other]:
-                weight = (4 - (other - one)) / 3
-                joint[corpus.tokens[one], corpus.tokens[other]] += weight
-                joint[corpus.tokens[other], corpus.tokens[one]] += weight
-    smoothed = joint.sum(1) ** 0.875
-    smoothed /= smoothed.sum()
-    with np.errstate(divide="ignore"):
-        information = np.maximum(np.log(joint / joint.sum() / np.outer(smoothed, smoothed)), 0)
-    np.testing.assert_allclose(inputs @ outputs.T, information, atol=1e-4)
-
-
-def test_subword_sums_are_adjoint() -> None:
-    """What `spread` gives a row is what the sum over words owes it."""
-    words = ["compress", "compression", "file", "files", "décor"]
-    table = SubwordTable(words, 2, 4, 60)
-    random = np.random.default_rng(4)
-    matrix = random.standard_normal((table.height, 3)).astype(np.float32)
-    chosen = np.array([0, 1, 3, 4])
-    selection = table.select(chosen)
-    model_rows = [table.select(np.array([word]))._rows for word in chosen]
-    np.testing.assert_allclose(selection.means(matrix), [matrix[rows].mean(0) for rows in model_rows], rtol=1e-5)
-    gradients = random.standard_normal((4, 3)).astype(np.float32)
-    expected = np.zeros_like(matrix)
-    for rows, gradient in zip(model_rows, gradients, strict=True):
-        np.add.at(expected, rows, gradient)
-    rows, sums = selection.spread(gradients)
-    found = np.zeros_like(matrix)
-    found[rows] = sums
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_fitted_rows_come_near_the_vectors() -> None:
-    words = ["alpha", "beta", "gamma", "delta", "epsilon"]
-    table = SubwordTable(words, 3, 4, 1000)
-    vectors = np.random.default_rng(6).standard_normal((5, 4)).astype(np.float32)
-    rows = table.fit(vectors, np.ones(5, np.float32))
-    assert (cosines(table.select(np.arange(5)).means(rows), vectors) > 0.95).all()
 
 
 def test_a_text_of_which_no_part_was_trained_is_unknown_and_not_all_alike(tmp_path: Path) -> None:
