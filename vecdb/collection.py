@@ -26,7 +26,6 @@ from vecdb.types import Failure, Hit, IngestReport, Metadata, Progress, Record, 
 from vecdb.writing import Conflict, Writer, Written, check_conflict
 
 INGEST_BATCH = 1000
-_DELETE_BATCH = 10_000
 
 
 class Collection:
@@ -242,8 +241,7 @@ class Collection:
         with self._engine.transaction() as transaction:
             check_collection(transaction, self._key)
             keys = find_keys(transaction, self._key, wanted, narrowed)
-            for start in range(0, len(keys), _DELETE_BATCH):
-                delete_records(transaction, keys[start : start + _DELETE_BATCH])
+            delete_records(transaction, keys)
             if wanted is not None and narrowed is None:
                 drop_failures(transaction, self._key, wanted)
         self._notify()

@@ -128,7 +128,7 @@ class Plugins:
             self._find()
             for name, plugin in self._objects.items():
                 before = dict(cli.commands)
-                known = set(cli.list_commands(cli.context_class(cli)))  # also those that a group loads late
+                known = {*before, *cli.list_commands(cli.context_class(cli))}  # also those that a group loads late
                 try:
                     self._hooks_of(plugin, "vecdb_register_commands")(cli=cli)
                     taken = sorted(key for key in known if cli.commands.get(key) is not before.get(key))

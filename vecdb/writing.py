@@ -86,7 +86,8 @@ def _embed_in(engine: DatabaseEngine, space: Space, drafts: Sequence[Draft]) -> 
         return EmbedCounts()
     space.host()  # before the cache is used: are these vectors still comparable?
     with engine.snapshot() as snapshot:
-        known = known_vectors(snapshot, space.row.fingerprint or "", space.row.metric, wanted)
+        row = space.row
+        known = known_vectors(snapshot, row.fingerprint or "", row.metric, row.probe or b"", wanted)
     for digest, (data, truncated) in known.items():
         _give(space, wanted.pop(digest), data, truncated=truncated)
     cut = sum(vector.truncated for vector in known.values())

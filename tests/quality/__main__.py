@@ -2,8 +2,8 @@
 
     python -m tests.quality [FAMILY …] [--format table|json]
 
-Families: words, tables, static, use, sentences, onnx, images, audio; all by default. What is neither beside the
-checkout nor to be had from a package index is left out, with its reason.
+Families: words, tables, static, use, sentences, onnx, images, audio, which is the default, and training (20 minutes).
+What is neither beside the checkout nor to be had from a package index is left out, with its reason.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tests.quality.weights import WeightsUnavailableError
 from vecdb.cli.output import Column, write_rows
 
 FAMILIES = ("words", "tables", "static", "use", "sentences", "onnx", "images", "audio")
+SLOW = ("training",)
 
 
 def measure(families: list[str]) -> list[Figure]:
@@ -36,10 +37,10 @@ def measure(families: list[str]) -> list[Figure]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.quality", description=__doc__)
-    parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(FAMILIES))
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join((*FAMILIES, *SLOW)))
     parser.add_argument("--format", choices=("table", "json"), default="table")
     options = parser.parse_args()
-    unknown = set(options.families) - set(FAMILIES)
+    unknown = set(options.families) - {*FAMILIES, *SLOW}
     if unknown:
         parser.error(f"no such family: {', '.join(sorted(unknown))}")
     figures = measure(options.families or list(FAMILIES))

@@ -29,9 +29,16 @@ def option_rows(config: type) -> list[dict[str, Any]]:
 def option_lines(format: str, config: type) -> None:
     """Print the options of a config class."""
     columns = [Column("option"), Column("default"), Column("help", shrink=True, least=20, wrap=True)]
+    rows = option_rows(config)
     if format != "table":
         columns += [Column("affects"), Column("choices")]
-    write_rows(format, columns, option_rows(config))
+    else:
+        rows = [{**row, "help": " ".join([row["help"], *_choices(row)])} for row in rows]
+    write_rows(format, columns, rows)
+
+
+def _choices(row: dict[str, Any]) -> list[str]:
+    return [f"[{' | '.join(map(str, row['choices']))}]"] if row["choices"] else []
 
 
 def _typed(value: Any) -> str:

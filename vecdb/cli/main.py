@@ -60,22 +60,10 @@ class VecdbGroup(click.Group):
 
     _asked_plugins = False
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._additions: dict[str, dict[str, click.Command]] = {}
-
-    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """As in click; under the name "GROUP NAME" the command becomes one of that group, also of vecdb's own."""
-        group, _, own = (name or cmd.name or "").rpartition(" ")
-        if group:
-            self._additions.setdefault(group, {})[own] = cmd
-        else:
-            super().add_command(cmd, name)
-
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, those of plugins too."""
         self._ask_plugins(ctx)
-        return [*_PLACES, *sorted(set(self.commands) - set(_PLACES))]
+        return [*_PLACES, *sorted(name for name in self.commands if name not in _PLACES and " " not in name)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of this name; its module is imported now."""
@@ -87,13 +75,18 @@ class VecdbGroup(click.Group):
         command = self.commands.get(cmd_name)
         if isinstance(command, click.Group):
             self._ask_plugins(ctx)
-            for own, addition in self._additions.pop(cmd_name, {}).items():
-                if own in command.commands:
-                    message = f"a plugin's command '{cmd_name} {own}' would replace vecdb's own and is left out"
-                    warnings.warn(PluginWarning(message), stacklevel=2)
-                else:
-                    command.add_command(addition, own)
+            self._complete_group(cmd_name, command)
         return command
+
+    def _complete_group(self, group_name: str, group: click.Group) -> None:
+        """Move what plugins added under the names "GROUP NAME" into that group."""
+        for name in [name for name in self.commands if name.rpartition(" ")[0] == group_name]:
+            own, addition = name.rpartition(" ")[2], self.commands.pop(name)
+            if own in group.commands:
+                message = f"a plugin's command {name!r} would replace one that exists already, and is left out"
+                warnings.warn(PluginWarning(message), stacklevel=2)
+            else:
+                group.add_command(addition, own)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -126,6 +119,11 @@ class VecdbGroup(click.Group):
             ctx.ensure_object(Session).plugins.add_commands(self)
         except PluginLoadError as error:  # VECDB_STRICT_PLUGINS=1
             warnings.warn(VecdbWarning(str(error)), stacklevel=2)
+        for name in sorted(self.commands):
+            group = name.rpartition(" ")[0]
+            if group and group not in {*_PLACES, *self.commands}:
+                message = f"a plugin's command {name!r} is left out: there is no group {group!r}"
+                warnings.warn(PluginWarning(message), stacklevel=2)
 
     def main(
         self,

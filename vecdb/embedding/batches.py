@@ -41,16 +41,26 @@ _UNKNOWN = "nothing in this item is known to the embedder {!r}; leave it out or 
 
 
 class _Mean:
-    """The weighted mean of the vectors of an item's parts, as they come in."""
+    """The weighted mean of the vectors of an item's parts, as they come in.
+
+    A part in which nothing is known (a zero row) counts for nothing, as an unknown word does.
+    """
 
     def __init__(self, zero: NDArray[np.float64], parts: int) -> None:
         self.sum = zero
+        self.known = 0.0  # the share of the parts in which something is known
         self.missing = parts  # have no vector yet
         self.left = parts  # are not done with, one way or the other
 
     def add(self, share: float, row: Vector) -> None:
-        self.sum += share * row.astype(np.float64)
+        if row.any():
+            self.sum += share * row.astype(np.float64)
+            self.known += share
         self.missing -= 1
+
+    def vector(self) -> Vector:
+        """Of what is in, (dimension,) float32; zero where nothing is known."""
+        return (self.sum / (self.known or 1.0)).astype(np.float32)
 
 
 class LoadedEmbedder:
@@ -118,8 +128,10 @@ class EmbedCall:
             mean = self._means.get(item.position)
             if mean is not None:
                 mean.left -= 1
-            if mean is None or not mean.left:
-                yield item.position
+                if mean.left:
+                    continue
+                del self._means[item.position]
+            yield item.position
 
     def _advance(self, positions: Iterable[int]) -> None:
         self._done += sum(self._counts[position] for position in positions)
@@ -231,7 +243,7 @@ class EmbedCall:
     def _keep(self, batch: Sequence[_Prepared], raw: Any) -> None:
         rows = self._checked(raw, len(batch))
         finite = np.asarray(np.isfinite(rows).all(axis=1))
-        known = np.asarray(rows.any(axis=1))
+        known = rows.any(axis=1).tolist()
         for item, row, is_finite, is_known in zip(batch, rows, finite, known, strict=True):
             mean = self._means.get(item.position)
             if not is_finite:
@@ -239,17 +251,13 @@ class EmbedCall:
             elif mean is not None:
                 mean.add(item.share, row)
                 if not mean.missing:
-                    self._keep_mean(item.position, mean.sum)
+                    self.vectors[item.position] = mean.vector()
+                    if not self.vectors[item.position].any():
+                        self._refuse(item.position, _UNKNOWN)
             elif is_known:
                 self.vectors[item.position] = row
             else:
                 self._refuse(item.position, _UNKNOWN)
-
-    def _keep_mean(self, position: int, found: NDArray[np.float64]) -> None:
-        if found.any():
-            self.vectors[position] = found
-        else:
-            self._refuse(position, _UNKNOWN)
 
     def _refuse(self, position: int, message: str) -> None:
         self.failures[position] = (ItemError(message.format(self._info.name), stage="encode"), "encode")

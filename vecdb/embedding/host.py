@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -9,7 +10,7 @@ import platform
 import threading
 import unicodedata
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -174,7 +175,8 @@ class EmbedderHost:
             for index, position in enumerate(inverse)
             if position in call.failures
         ]
-        truncated = tuple(index for index, position in enumerate(inverse) if position in call.truncated)
+        cut = call.truncated - call.failures.keys()
+        truncated = tuple(index for index, position in enumerate(inverse) if position in cut) if cut else ()
         return Embedded(vectors, tuple(errors), truncated)
 
     def fingerprint(self, hashes: FileHashes | None = None) -> str:
@@ -328,5 +330,11 @@ def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:  # a module may have another name than its distribution
-        distributions = importlib.metadata.packages_distributions().get(name, [])
+        distributions = _distributions().get(name, [])
         return importlib.metadata.version(distributions[0]) if distributions else ""
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Module to distributions; looking for them takes 0.1 s and more."""
+    return importlib.metadata.packages_distributions()

@@ -6,12 +6,21 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from vecdb.embedding import probe_from_bytes, probes_agree
 from vecdb.storage.engine import Snapshot
 from vecdb.vectors import checksum
 
 # Vectors of deleted contents, the newest; more would make a churning database grow without end.
 KEPT = 100_000
 _AT_ONCE = 500
+
+
+_SPACES = "SELECT id, coalesce(probe, x'') FROM spaces WHERE fingerprint = ? AND metric = ?"
+_STORED = """
+    SELECT source_hash, data, checksum, truncated FROM record_vectors JOIN vectors USING (label)
+    WHERE record_vectors.space_id = ?"""
+_ORIGINS = "SELECT id, probe FROM embedding_origins WHERE fingerprint = ? AND metric = ?"
+_DELETED = "SELECT source_hash, data, checksum, truncated FROM embedding_cache WHERE origin_id = ?"
 
 
 class KnownVector(NamedTuple):
@@ -22,55 +31,50 @@ class KnownVector(NamedTuple):
 
 
 def known_vectors(
-    snapshot: Snapshot, fingerprint: str, metric: str, hashes: Iterable[bytes]
+    snapshot: Snapshot, fingerprint: str, metric: str, probe: bytes, hashes: Iterable[bytes]
 ) -> dict[bytes, KnownVector]:
     """The vectors of contents that were embedded before, by source hash.
 
-    Any space of the database counts whose vectors are comparable: the same fingerprint, and the
-    same metric, because vectors for cosine are stored with length 1. A damaged vector is not handed on.
+    Any space of the database counts, also a deleted one, whose vectors are comparable: the same
+    fingerprint; a probe that agrees, because a library or a device may give other vectors under one
+    fingerprint; and the same metric, because vectors for cosine are stored with length 1. A damaged
+    vector is not handed on.
     """
     found: dict[bytes, KnownVector] = {}
     wanted = list(hashes)
-    spaces = snapshot.rows("SELECT id FROM spaces WHERE fingerprint = ? AND metric = ?", (fingerprint, metric))
-    for (space_id,) in spaces:
-        _look_up(
-            snapshot,
-            "SELECT source_hash, data, checksum, truncated FROM record_vectors JOIN vectors USING (label) "
-            "WHERE record_vectors.space_id = ?",
-            (space_id,),
-            wanted,
-            found,
-        )
-    deleted = "SELECT source_hash, data, checksum, truncated FROM embedding_cache WHERE fingerprint = ? AND metric = ?"
-    _look_up(snapshot, deleted, (fingerprint, metric), [digest for digest in wanted if digest not in found], found)
+    for origins, vectors in ((_SPACES, _STORED), (_ORIGINS, _DELETED)):
+        for key, other in snapshot.rows(origins, (fingerprint, metric)):
+            if other == probe or probes_agree(probe_from_bytes(other), probe_from_bytes(probe)):
+                _look_up(snapshot, vectors, key, [digest for digest in wanted if digest not in found], found)
     return found
 
 
 def _look_up(
-    snapshot: Snapshot,
-    sql: str,
-    parameters: Sequence[object],
-    wanted: Sequence[bytes],
-    found: dict[bytes, KnownVector],
+    snapshot: Snapshot, sql: str, key: int, wanted: Sequence[bytes], found: dict[bytes, KnownVector]
 ) -> None:
     for start in range(0, len(wanted), _AT_ONCE):
         part = wanted[start : start + _AT_ONCE]
-        rows = snapshot.rows(f"{sql} AND source_hash IN ({','.join('?' * len(part))})", (*parameters, *part))
+        rows = snapshot.rows(f"{sql} AND source_hash IN ({','.join('?' * len(part))})", (key, *part))
         found.update((digest, KnownVector(data, bool(cut))) for digest, data, crc, cut in rows if checksum(data) == crc)
 
 
+_PUT_ORIGINS = """
+    INSERT OR IGNORE INTO embedding_origins (fingerprint, metric, probe)
+    SELECT fingerprint, metric, coalesce(probe, x'') FROM spaces WHERE fingerprint IS NOT NULL"""
 _REMEMBER = """
-    INSERT OR REPLACE INTO embedding_cache (fingerprint, metric, source_hash, truncated, checksum, data)
-    SELECT fingerprint, metric, source_hash, truncated, checksum, data
-    FROM record_vectors JOIN vectors USING (label) JOIN spaces ON spaces.id = record_vectors.space_id
-    WHERE source_hash IS NOT NULL AND fingerprint IS NOT NULL AND """
+    WITH origins (space_id, origin_id) AS MATERIALIZED (
+        SELECT spaces.id, embedding_origins.id FROM spaces JOIN embedding_origins USING (fingerprint, metric)
+        WHERE embedding_origins.probe = coalesce(spaces.probe, x''))
+    INSERT OR REPLACE INTO embedding_cache (origin_id, source_hash, truncated, checksum, data)
+    SELECT origin_id, source_hash, truncated, checksum, data
+    FROM record_vectors JOIN vectors USING (label) JOIN origins ON origins.space_id = record_vectors.space_id
+    WHERE source_hash IS NOT NULL AND """
 
 
 def remember_records(transaction: Snapshot, keys: Sequence[int]) -> None:
-    """Keep the embedded vectors of records that are about to lose them."""
+    """Keep the embedded vectors of records that are about to lose them, of the last ones if they are many."""
     condition = "record_key IN (SELECT value FROM json_each(?)) ORDER BY record_key"
-    transaction.driver.execute(_REMEMBER + condition, (json.dumps(list(keys)),))
-    _prune(transaction)
+    _remember(transaction, condition, (json.dumps(list(keys[-KEPT:])),))
 
 
 def remember_collection(transaction: Snapshot, collection_id: int) -> None:
@@ -78,11 +82,12 @@ def remember_collection(transaction: Snapshot, collection_id: int) -> None:
     condition = (
         "record_key IN (SELECT key FROM records WHERE collection_id = ? ORDER BY key DESC LIMIT ?) ORDER BY record_key"
     )
-    transaction.driver.execute(_REMEMBER + condition, (collection_id, KEPT))
-    _prune(transaction)
+    _remember(transaction, condition, (collection_id, KEPT))
 
 
-def _prune(transaction: Snapshot) -> None:
+def _remember(transaction: Snapshot, condition: str, parameters: Sequence[object]) -> None:
+    transaction.driver.execute(_PUT_ORIGINS)
+    transaction.driver.execute(_REMEMBER + condition, parameters)
     transaction.driver.execute(
         "DELETE FROM embedding_cache WHERE key <= (SELECT max(key) FROM embedding_cache) - ?", (KEPT,)
     )

@@ -121,18 +121,29 @@ Index(
     sqlite_where=record_vectors.c.source_hash.is_not(None),
 )
 
+# What made the vectors of the cache, as their space said it; the space itself may be deleted.
+embedding_origins = Table(
+    "embedding_origins",
+    metadata,
+    _id_column("id"),
+    Column("fingerprint", Text, nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("probe", LargeBinary, nullable=False),
+    UniqueConstraint("fingerprint", "metric", "probe"),
+    sqlite_autoincrement=True,
+)
+
 # Vectors of contents that no record has any more, newest last: what comes back is not embedded again.
 embedding_cache = Table(
     "embedding_cache",
     metadata,
     _id_column("key"),
-    Column("fingerprint", Text, nullable=False),
-    Column("metric", Text, nullable=False),
+    _reference("origin_id", "embedding_origins.id"),
     Column("source_hash", LargeBinary, nullable=False),
     Column("truncated", Integer, nullable=False),
     Column("checksum", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
-    UniqueConstraint("fingerprint", "metric", "source_hash"),
+    UniqueConstraint("origin_id", "source_hash"),
     sqlite_autoincrement=True,
 )
 

@@ -15,6 +15,7 @@ from vecdb.vectors import checksum, vector_hash
 
 # An index that missed more removals than are kept is loaded anew.
 _KEPT_REMOVALS = 50_000
+_DELETE_BATCH = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +142,15 @@ def _narrowed(
 
 
 def delete_records(transaction: Snapshot, keys: Sequence[int]) -> None:
-    """Remove records, and the vectors and bytes that nobody else has."""
+    """Remove records, and the vectors and bytes that nobody else has; the embedded vectors are remembered."""
+    remember_records(transaction, keys)
+    for start in range(0, len(keys), _DELETE_BATCH):
+        _delete_batch(transaction, keys[start : start + _DELETE_BATCH])
+
+
+def _delete_batch(transaction: Snapshot, keys: Sequence[int]) -> None:
     old = _labels_of(transaction, keys)
     hashes = _blobs_of(transaction, keys)
-    remember_records(transaction, keys)
     transaction.driver.execute(
         "DELETE FROM records WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(keys)),)
     )

@@ -91,8 +91,13 @@ def show(session: Session, name: str, option: dict[str, str]) -> None:
     }
     wanted = set(required_options(info.config)) - set(reference.options)
     if reference.options or not (wanted or fields["missing"]):
-        with EmbedderHost(info, info.configure(typed_options(info, reference.options))) as host:
-            fields |= {"dimension": host.dimension, "fingerprint": host.fingerprint()}
+        try:
+            with EmbedderHost(info, info.configure(typed_options(info, reference.options))) as host:
+                fields |= {"dimension": host.dimension, "fingerprint": host.fingerprint()}
+        except VecdbError:
+            if reference.options:
+                raise
+            # Its defaults alone do not make it work; which options there are is what was asked.
     if session.format != "table":
         write_fields(session.format, {**fields, "options": option_rows(info.config)})
         return
