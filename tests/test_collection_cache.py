@@ -65,6 +65,31 @@ def test_another_fingerprint_or_metric_never_hits(database, texts):
         assert embedded() == ["one"]
 
 
+@pytest.mark.parametrize("deleted", [False, True], ids=["stored", "deleted"])
+def test_where_the_probe_says_that_vectors_are_others_it_never_hits(database, texts, deleted):
+    """`drift` stands for a library or device that makes other vectors under the same fingerprint."""
+    texts.add(["one"], ids=["a"])
+    if deleted:
+        database.delete_collection("texts")
+    embedded()
+    other = database.create_collection("other", embedder="counting", embedder_options={"drift": 5.0})
+    other.add(["one"])
+    assert embedded() == ["one"]
+    slightly = database.create_collection("slightly", embedder="counting", embedder_options={"drift": 1e-5})
+    slightly.add(["one"])
+    assert embedded() == []
+
+
+def test_a_collection_without_an_embedder_leaves_the_cache_alone(vectors, texts):
+    texts.add(["one"], ids=["a"])
+    texts.delete(["a"])
+    vectors.add([None], ids=["v"], vectors=np.ones((1, DIMENSION), np.float32))
+    vectors.delete(where={})
+    embedded()
+    texts.add(["one"])
+    assert embedded() == []
+
+
 def test_what_is_kept_of_deleted_content_is_bounded(texts, folder, monkeypatch):
     monkeypatch.setattr(embedding_cache, "KEPT", 10)
     texts.add([f"text {n}" for n in range(30)], ids=[f"{n}" for n in range(30)])

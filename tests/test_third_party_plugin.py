@@ -71,7 +71,7 @@ def test_it_is_found_by_its_entry_point_and_used(site, tmp_path):
     assert found["dimension"] == 256
     assert found["near"] > 0.5
     assert found["far"] < 0.2
-    assert found["commands"] == ["ngrams"]
+    assert "ngrams" in found["commands"]
 
 
 def test_listing_embedders_does_not_load_it(site, tmp_path):

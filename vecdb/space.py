@@ -96,6 +96,11 @@ class Space:
             with self._engine.transaction() as transaction:
                 update_space(transaction, self.row.id, {"environment": environment, "weights": hashes.known})
 
+    def is_comparable(self, probe: bytes) -> bool:
+        """Whether vectors of the same fingerprint whose space had this probe are comparable with those of this one."""
+        own = self.row.probe or b""
+        return probe == own or probes_agree(probe_from_bytes(probe), probe_from_bytes(own))
+
     def embed(self, items: Sequence[Any], role: Role, progress: Progress | None = None) -> Embedded:
         """Embed contents with the space's embedder; the vectors are ready to be stored or searched."""
         return self.host().embed(items, role, metric=self.row.metric, progress=progress)

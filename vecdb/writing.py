@@ -87,7 +87,7 @@ def _embed_in(engine: DatabaseEngine, space: Space, drafts: Sequence[Draft]) -> 
     space.host()  # before the cache is used: are these vectors still comparable?
     with engine.snapshot() as snapshot:
         row = space.row
-        known = known_vectors(snapshot, row.fingerprint or "", row.metric, row.probe or b"", wanted)
+        known = known_vectors(snapshot, row.fingerprint or "", row.metric, wanted, comparable=space.is_comparable)
     for digest, (data, truncated) in known.items():
         _give(space, wanted.pop(digest), data, truncated=truncated)
     cut = sum(vector.truncated for vector in known.values())

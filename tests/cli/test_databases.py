@@ -157,6 +157,13 @@ def test_with_its_model_an_embedders_dimension_and_fingerprint_are_shown(run, wo
     assert "fingerprint" not in json.loads(run("embedders", "show", "word2vec", "--format", "json").stdout)
 
 
+def test_an_embedder_that_its_defaults_do_not_load_is_shown_all_the_same(run):
+    shown = json.loads(run("embedders", "show", "embedding-table", "--format", "json").stdout)
+    assert "num_embeddings" in {option["option"] for option in shown["options"]}
+    assert "fingerprint" not in shown
+    run("embedders", "show", "embedding-table", "--option", "dtype=none", status=1)
+
+
 def test_an_embedders_options_are_shown_with_their_defaults(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     shown = json.loads(run("embedders", "show", "word2vec", "--format", "json").stdout)

@@ -11,6 +11,7 @@ import pytest
 import vecdb
 from vecdb.cli import session as session_module
 from vecdb.cli.commands.embedders import embedders
+from vecdb.cli.commands.failures import failures
 from vecdb.cli.session import Session
 
 MAIN = "from vecdb.cli.main import main; main()"
@@ -96,6 +97,48 @@ def test_a_plugins_command_may_belong_to_a_group_of_vecdb(new_cli, run, with_plu
     assert "Export everything." in result.stdout
     assert "export" not in run("--help", group=new_cli).stdout
     assert run("embedders", "list", "--format", "json", group=new_cli).stdout.strip()
+
+
+def test_of_a_plugin_that_fails_no_command_stays_in_a_group_and_the_first_of_two_counts(
+    new_cli, run, with_plugins, monkeypatch
+):
+    class First:
+        name = "failures tell"
+
+        @vecdb.hookimpl
+        def vecdb_register_commands(self, cli):
+            cli.add_command(click.Command("tell", callback=lambda: click.echo(type(self).__name__)), self.name)
+
+    class Second(First):
+        pass
+
+    class Broken(First):
+        name = "failures half"
+
+        @vecdb.hookimpl
+        def vecdb_register_commands(self, cli):
+            super().vecdb_register_commands(cli)
+            raise RuntimeError("half way")
+
+    monkeypatch.setattr(failures, "commands", dict(failures.commands))
+    with_plugins(First(), Second(), Broken())
+    result = run("failures", "tell", group=new_cli)
+    assert result.stdout == "First\n"
+    assert "failures tell, which exists already" in result.stderr
+    assert "half way" in result.stderr
+    assert "half" not in run("failures", "--help", group=new_cli).stdout
+
+
+def test_a_command_for_a_group_that_does_not_exist_is_warned_of(new_cli, run, with_plugins):
+    class Lost:
+        @vecdb.hookimpl
+        def vecdb_register_commands(self, cli):
+            cli.add_command(click.Command("x"), "embeders export")
+
+    with_plugins(Lost())
+    result = run("plugins", "--help", group=new_cli)
+    assert "embeders" not in result.stdout
+    assert "there is no group 'embeders'" in run("--help", group=new_cli).stderr + result.stderr
 
 
 def test_an_unknown_command_names_the_nearest_one(run):

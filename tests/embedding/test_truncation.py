@@ -40,8 +40,12 @@ class Cutting(Lengths):
 
     def encode(self, batch, role):
         self.calls.append(list(batch))
+        if len(batch) > self.capacity:
+            raise MemoryError
         if "bad!" in batch:
             raise RuntimeError("poisoned")
+        if {"++++", "----"} & set(batch):
+            return np.array([[0, 0, -1.0 if "-" in item else 1.0] for item in batch])
         empty = [[0.0, 0.0, 0.0] if set(item) == {"0"} else [item.count("a"), item.count("b"), 1.0] for item in batch]
         return np.array(empty, np.float64)
 
@@ -88,10 +92,35 @@ def test_a_bad_part_is_a_bad_item_and_no_other():
     assert result.vectors[1:].any(axis=1).all()
 
 
+def test_a_cut_item_that_fails_is_not_called_truncated():
+    with host() as opened:
+        result = opened.embed(["bad!bb", "aaaabb"])
+    assert [error.index for error in result.errors] == [0]
+    assert result.truncated == (1,)
+
+
+def test_parts_that_outweigh_each_other_are_an_error_of_their_item_alone():
+    with host("mean") as opened:
+        result = opened.embed(["++++----", "ab"], metric="cosine")
+    assert [error.index for error in result.errors] == [0]
+    assert np.linalg.norm(result.vectors[1]) == pytest.approx(1)
+
+
+def test_too_little_memory_halves_batches_of_parts_and_the_mean_stays(monkeypatch):
+    items = ["a" * 18 + "b" * 7, "ab", "aaaabb" * 3]
+    seen = []
+    with host("mean") as opened:
+        expected = opened.embed(items).vectors
+        monkeypatch.setattr(Cutting, "capacity", 1)
+        result = opened.embed(items, progress=lambda done, total: seen.append(done))
+    np.testing.assert_array_equal(result.vectors, expected)
+    assert seen[-1] == len(items)
+
+
 def test_parts_without_anything_known_count_for_nothing_unless_all_are():
     with host("mean") as opened:
         result = opened.embed(["aaaa0000", "00000000"])
-    assert result.vectors[0] == pytest.approx([2, 0, 0.5])
+    assert result.vectors[0] == pytest.approx([4, 0, 1])
     assert "nothing in this item is known" in str(result.errors[0])
 
 

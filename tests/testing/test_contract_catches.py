@@ -62,6 +62,7 @@ def test_what_cannot_be_checked_is_neither_passed_nor_failed():
         (embedders.RoleCrash, "roles", "'query'"),
         (embedders.OneBadSpoilsAll, "isolation", "[1, 2, 3, 4, 5]"),
         (embedders.CutsSilently, "truncation", "vecdb.Windows"),
+        (embedders.CutsAndRounds, "truncation", "vecdb.Windows"),
         (embedders.EmbedsAnything, "isolation", "got a vector"),
         (embedders.DimensionBeforeLoad, "shape", "return (1, 65)"),
         (embedders.DropsConfig, "description", "self.config"),

@@ -243,7 +243,7 @@ class EmbedCall:
     def _keep(self, batch: Sequence[_Prepared], raw: Any) -> None:
         rows = self._checked(raw, len(batch))
         finite = np.asarray(np.isfinite(rows).all(axis=1))
-        known = rows.any(axis=1).tolist()
+        known = np.asarray(rows.any(axis=1))
         for item, row, is_finite, is_known in zip(batch, rows, finite, known, strict=True):
             mean = self._means.get(item.position)
             if not is_finite:

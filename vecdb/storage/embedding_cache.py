@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from vecdb.embedding import probe_from_bytes, probes_agree
 from vecdb.storage.engine import Snapshot
 from vecdb.vectors import checksum
 
-# Vectors of deleted contents, the newest; more would make a churning database grow without end.
+# The vectors of so many deletions, the last ones; more would make a churning database grow without end.
 KEPT = 100_000
 _AT_ONCE = 500
-
 
 _SPACES = "SELECT id, coalesce(probe, x'') FROM spaces WHERE fingerprint = ? AND metric = ?"
 _STORED = """
@@ -31,20 +29,20 @@ class KnownVector(NamedTuple):
 
 
 def known_vectors(
-    snapshot: Snapshot, fingerprint: str, metric: str, probe: bytes, hashes: Iterable[bytes]
+    snapshot: Snapshot, fingerprint: str, metric: str, hashes: Iterable[bytes], *, comparable: Callable[[bytes], bool]
 ) -> dict[bytes, KnownVector]:
     """The vectors of contents that were embedded before, by source hash.
 
     Any space of the database counts, also a deleted one, whose vectors are comparable: the same
-    fingerprint; a probe that agrees, because a library or a device may give other vectors under one
-    fingerprint; and the same metric, because vectors for cosine are stored with length 1. A damaged
-    vector is not handed on.
+    fingerprint; a probe that is `comparable`, because a library or a device may give other vectors
+    under one fingerprint; and the same metric, because vectors for cosine are stored with length 1.
+    A damaged vector is not handed on.
     """
     found: dict[bytes, KnownVector] = {}
     wanted = list(hashes)
     for origins, vectors in ((_SPACES, _STORED), (_ORIGINS, _DELETED)):
-        for key, other in snapshot.rows(origins, (fingerprint, metric)):
-            if other == probe or probes_agree(probe_from_bytes(other), probe_from_bytes(probe)):
+        for key, probe in snapshot.rows(origins, (fingerprint, metric)):
+            if comparable(probe):
                 _look_up(snapshot, vectors, key, [digest for digest in wanted if digest not in found], found)
     return found
 
@@ -72,9 +70,9 @@ _REMEMBER = """
 
 
 def remember_records(transaction: Snapshot, keys: Sequence[int]) -> None:
-    """Keep the embedded vectors of records that are about to lose them, of the last ones if they are many."""
+    """Keep the embedded vectors of records that are about to lose them."""
     condition = "record_key IN (SELECT value FROM json_each(?)) ORDER BY record_key"
-    _remember(transaction, condition, (json.dumps(list(keys[-KEPT:])),))
+    _remember(transaction, condition, (json.dumps(list(keys)),))
 
 
 def remember_collection(transaction: Snapshot, collection_id: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vecdb.storage import embedding_cache
 from vecdb.storage.embedding_cache import remember_records
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
@@ -142,10 +143,12 @@ def _narrowed(
 
 
 def delete_records(transaction: Snapshot, keys: Sequence[int]) -> None:
-    """Remove records, and the vectors and bytes that nobody else has; the embedded vectors are remembered."""
-    remember_records(transaction, keys)
-    for start in range(0, len(keys), _DELETE_BATCH):
-        _delete_batch(transaction, keys[start : start + _DELETE_BATCH])
+    """Remove records, and the vectors and bytes that nobody else has; the last embedded vectors are remembered."""
+    remembered = max(0, len(keys) - embedding_cache.KEPT)
+    for start in range(0, len(keys), _DELETE_BATCH):  # what one batch frees, the next one fills
+        end = start + _DELETE_BATCH
+        remember_records(transaction, keys[max(start, remembered) : end])
+        _delete_batch(transaction, keys[start:end])
 
 
 def _delete_batch(transaction: Snapshot, keys: Sequence[int]) -> None:
