@@ -14,7 +14,7 @@ INTERPOLATIONS = ("auto", "bilinear", "bicubic", "lanczos", "box", "nearest")
 CHANNELS = ("auto", "rgb", "bgr")
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
-_LARGEST_SIDE = 4096
+LARGEST_SIDE = 4096
 _TORCH_SUFFIXES = {".pth", ".pt", ".safetensors", ".ckpt", ".bin"}
 
 
@@ -68,10 +68,10 @@ class CnnConfig:
             return f"model={self.model} is a checkpoint; give it as checkpoint, and its architecture as model"
         if isinstance(self.model, Path) and self.checkpoint is not None:
             return "an ONNX file brings its own weights; leave checkpoint out, or name an architecture as model"
-        if self.size is not None and not 8 <= self.size <= _LARGEST_SIDE:
-            return f"size={self.size} must be from 8 to {_LARGEST_SIDE}"
-        if self.resize is not None and not (self.size or 8) <= self.resize <= 2 * _LARGEST_SIDE:
-            return f"resize={self.resize} must be from size={self.size or 8} to {2 * _LARGEST_SIDE}"
+        if self.size is not None and not 8 <= self.size <= LARGEST_SIDE:
+            return f"size={self.size} must be from 8 to {LARGEST_SIDE}"
+        if self.resize is not None and not (self.size or 8) <= self.resize <= 2 * LARGEST_SIDE:
+            return f"resize={self.resize} must be from size={self.size or 8} to {2 * LARGEST_SIDE}"
         if self.resize is not None and self.fit == "stretch":
             return "resize goes with fit='crop'; leave it out, or give size"
         for name, values in (("mean", self.mean), ("std", self.std)):

@@ -20,6 +20,8 @@ from vecdb import DecodeError, Image, UnsupportedContentError, VecdbError
 _FORMATS = "JPEG, PNG, GIF, WebP, AVIF, TIFF, BMP, PPM"
 _CONVERT = "convert it to PNG or JPEG"
 _ORIENTATION = 0x0112  # the EXIF tag
+_BYTES_PER_PIXEL = 8  # red, green, blue and alpha of 16 bits each, uncompressed
+_SMALL_FILE = 64 << 20  # bytes; room for animations and for data beside the pixels
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _JPEG = {"JPEG", "MPO"}
 _TRANSPARENT = {"LA", "La", "PA", "RGBA", "RGBa"}
@@ -41,7 +43,7 @@ def read_picture(item: Path | Image, *, max_pixels: int, wanted: int) -> Any:
     """
     name = _name_of(item)
     try:
-        with _opened(item, name) as file, _decoder(file, name)(file) as image:
+        with _opened(item, name, max_pixels) as file, _decoder(file, name)(file) as image:
             _check_size(image, name, max_pixels)
             if image.format in _JPEG:
                 image.draft(image.mode, (2 * wanted, 2 * wanted))
@@ -70,12 +72,18 @@ def _name_of(item: Path | Image) -> str:
     )
 
 
-def _opened(item: Path | Image, name: str) -> BinaryIO:
+def _opened(item: Path | Image, name: str, max_pixels: int) -> BinaryIO:
     if isinstance(item, Image):
         return io.BytesIO(item.data)
     if not item.is_file():  # a pipe or a device would be waited on for ever
         raise DecodeError(f"{name} is not a file; give the path of an image file")
     try:
+        length = item.stat().st_size
+        if length > max(_SMALL_FILE, _BYTES_PER_PIXEL * max_pixels):  # Pillow may read all of it, or search through it
+            raise DecodeError(
+                f"{name} is {length} bytes long, more than {max_pixels} pixels take; reduce it, or raise the option "
+                "max_pixels if you trust it"
+            )
         return item.open("rb")
     except OSError as error:
         raise DecodeError(f"{name} cannot be opened ({error.strerror}); check its permissions") from error

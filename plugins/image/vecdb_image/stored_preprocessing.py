@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vecdb import EmbedderUnavailableError
+from vecdb_image.config import LARGEST_SIDE
 from vecdb_image.preprocessing import Preprocessing, Triple
 
 _PROCESSOR = "preprocessor_config.json"
@@ -56,6 +58,8 @@ def _from_processor(stored: Mapping[str, Any]) -> Preprocessing:
     normalised = stored.get("do_normalize", True)
     mean = _triple(stored["image_mean"] if normalised else 0.0, scale)
     std = _triple(stored["image_std"] if normalised else 1.0, scale)
+    if not all(map(math.isfinite, mean)) or not all(math.isfinite(number) and number > 0 for number in std):
+        raise ValueError(f"image_mean {mean} and image_std {std} on the scale 0..255")
     size, crop = _sides(stored.get("size", 224)), _sides(stored.get("crop_size", stored.get("size", 224)))
     cropped = stored.get("do_center_crop", "crop_size" in stored or "crop_pct" in stored)
     short = min(size)
@@ -80,5 +84,9 @@ def _triple(values: Any, scale: float) -> Triple:
 def _sides(value: Any) -> tuple[int, int]:
     if isinstance(value, Mapping):
         short = value.get("shortest_edge")
-        return (int(short), int(short)) if short else (int(value["height"]), int(value["width"]))
-    return int(value), int(value)
+        sides = (int(short), int(short)) if short else (int(value["height"]), int(value["width"]))
+    else:
+        sides = int(value), int(value)
+    if not all(1 <= side <= LARGEST_SIDE for side in sides):
+        raise ValueError(f"a picture of {sides[0]} x {sides[1]} pixels; 1 to {LARGEST_SIDE} are taken")
+    return sides

@@ -15,6 +15,8 @@ from numpy.lib import format as npy
 from vecdb_tables.table import Entry, Table, unusable
 
 _FETCH = "fetch it again, or write it again with numpy.save"
+_MOST_GROWTH = 100  # of floats that mean something; zeros grow a thousandfold
+_SMALL = 1 << 28  # bytes, which may come from anywhere
 
 
 def read_npy(path: Path) -> Mapping[str, Entry]:
@@ -38,6 +40,12 @@ def read_npz(path: Path) -> Mapping[str, Entry]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
+            if member.file_size > max(_SMALL, _MOST_GROWTH * member.compress_size):
+                raise unusable(
+                    path,
+                    f"the array {name!r} would grow from {member.compress_size} to {member.file_size} bytes",
+                    "if you trust it, write it without compression, with numpy.savez",
+                )
             try:
                 with archive.open(member) as file:
                     shape, dtype = _header(path, file, f"the array {name!r}")  # type: ignore[arg-type]

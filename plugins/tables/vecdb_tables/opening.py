@@ -52,6 +52,8 @@ def open_table(path: Path, tensor: str | None) -> Table:
 @contextlib.contextmanager
 def errors_named(path: Path) -> Iterator[None]:
     """Turn the errors of the file system into `EmbedderUnavailableError`."""
+    if path.exists() and not path.is_file() and not path.is_dir():  # it would be waited on, or read, for ever
+        raise unusable(path, "is a pipe or a device", "give a file")
     try:
         yield
     except FileNotFoundError as error:

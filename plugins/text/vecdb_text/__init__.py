@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vecdb import EmbedderInfo, hookimpl
 from vecdb_text.elmo.config import ElmoConfig
 from vecdb_text.onnx_encoder.config import OnnxConfig
 from vecdb_text.static_table.config import StaticConfig
 from vecdb_text.transformer.config import BertConfig, SentenceTransformersConfig
 from vecdb_text.universal.config import UniversalConfig
+
+if TYPE_CHECKING:
+    import click
 
 
 @hookimpl
@@ -21,6 +26,7 @@ def vecdb_register_embedders() -> list[EmbedderInfo]:
             config=SentenceTransformersConfig,
             factory="vecdb_text.transformer.sentence:SentenceTransformersEmbedder",
             requires=("torch", "sentence_transformers"),
+            optional=("transformers", "tokenizers", "PIL"),
             extra="text",
         ),
         EmbedderInfo(
@@ -30,6 +36,7 @@ def vecdb_register_embedders() -> list[EmbedderInfo]:
             config=BertConfig,
             factory="vecdb_text.transformer.bert:BertEmbedder",
             requires=("torch", "transformers"),
+            optional=("tokenizers", "onnxruntime"),
             extra="text",
         ),
         EmbedderInfo(
@@ -72,3 +79,11 @@ def vecdb_register_embedders() -> list[EmbedderInfo]:
             batch_size=64,
         ),
     ]
+
+
+@hookimpl
+def vecdb_register_commands(cli: click.Group) -> None:
+    """`vecdb embedders export`."""
+    from vecdb_text.export.command import NAME, export
+
+    cli.add_command(export, NAME)

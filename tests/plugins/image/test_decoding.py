@@ -265,6 +265,14 @@ def test_the_memory_of_a_bomb_is_never_taken():
     assert int(run.stdout) < 150_000  # kB; the pictures would take 2.7, 1 and 1.6 GB
 
 
+def test_a_long_file_is_refused_unread(tmp_path):
+    path = tmp_path / "long.jpg"
+    with path.open("wb") as file:
+        file.write(b"\xff\xd8\xff\xe0\0\x10")
+        file.truncate(3 << 30)  # takes no room on the disk; Pillow would look through it byte by byte
+    refused(path, r"is 3221225472 bytes long, more than 100000000 pixels take; reduce it, or raise .* max_pixels")
+
+
 def test_a_limit_of_ones_own():
     small = item(SCENE)
     with pytest.raises(vecdb.DecodeError, match=r"160 x 120 pixels, over the limit of 1000; .*max_pixels"):

@@ -288,6 +288,22 @@ def test_preprocessing_from_a_file_of_transformers(tmp_path):
         embedder(model)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"image_mean": 0.5, "image_std": 0}',
+        '{"image_mean": NaN, "image_std": 0.5}',
+        '{"image_mean": 0.5, "image_std": 0.5, "size": -3}',
+        '{"image_mean": 0.5, "image_std": 0.5, "size": 1000000}',
+        '{"image_mean": 0.5, "image_std": 0.5, "size": {"height": 0, "width": 9}}',
+    ],
+)
+def test_a_file_of_transformers_that_says_what_cannot_be(said, tmp_path):
+    model = saved(classifier(size=None), tmp_path / "model.onnx")
+    (tmp_path / "preprocessor_config.json").write_text(said)
+    unavailable(model, r"preprocessor_config.json cannot be read .*; correct it")
+
+
 # --- faults -------------------------------------------------------------------------------------
 
 

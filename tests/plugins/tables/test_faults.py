@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -87,6 +88,24 @@ def test_numpy_files_that_are_cut_off(tmp_path):
     for length, message in ((len(data) - 1, "is cut off"), (40, "damaged header"), (7, "damaged header")):
         path.write_bytes(data[:length])
         refused(path, message)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_and_devices_are_not_waited_on(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    refused(tmp_path / "pipe", "is a pipe or a device; give a file")
+    refused(npy(tmp_path), "is a pipe or a device; give a file", vocabulary=tmp_path / "pipe")
+    refused(npy(tmp_path), "is a pipe or a device; give a file", vocabulary="/dev/zero")
+
+
+def test_an_archive_that_grows_out_of_proportion_is_not_unpacked(tmp_path):
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("t.npy", "w") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (300 << 10, 256)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for _ in range(300):
+            file.write(bytes(1 << 20))
+    refused(path, r"the array 't' would grow from \d+ to \d+ bytes; .* with numpy.savez")
 
 
 def test_a_damaged_archive(tmp_path):

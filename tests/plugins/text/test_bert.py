@@ -151,6 +151,15 @@ class TestOnnx:
             assert np.array_equal(host.embed(TEXTS).check(), other.embed(TEXTS).check())
             assert host.fingerprint() == other.fingerprint()
 
+    def test_weights_in_another_file_are_in_the_fingerprint_whatever_its_name(self, graph_folder):
+        onnx = pytest.importorskip("onnx")
+        graph = graph_folder / "model.onnx"
+        onnx.save(onnx.load(graph), graph, save_as_external_data=True, location="weights.bin", size_threshold=0)
+        stored = graph_folder / "weights.bin"
+        before = models.host("bert", graph).fingerprint()
+        stored.write_bytes(stored.read_bytes()[::-1])
+        assert models.host("bert", graph).fingerprint() != before
+
     def test_long_texts_are_marked(self, graph_folder):
         with models.host("bert", graph_folder) as host:
             assert host.embed([" ".join([LONG] * 4), LONG]).truncated == (0,)

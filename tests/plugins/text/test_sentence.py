@@ -247,6 +247,32 @@ class TestImages:
             with pytest.raises(vecdb.LimitError, match="more than 89 million; scale it down"):
                 read_image(vecdb.Image(data))
 
+    def test_a_long_file_is_refused_unread(self, tmp_path):
+        from vecdb_text.transformer.images import read_image
+
+        path = tmp_path / "long.webp"
+        with path.open("wb") as file:
+            file.write(b"RIFF\xff\xff\xff\xffWEBPVP8 ")
+            file.truncate(3 << 30)  # takes no room on the disk, and would take twice as much memory
+        with pytest.raises(vecdb.LimitError, match=r"is 3221225472 bytes long, .*; scale it down"):
+            read_image(path)
+
+    def test_pixels_that_are_no_numbers_are_a_decode_error(self):
+        from PIL import Image
+
+        from vecdb_text.transformer.images import read_image
+
+        data = io.BytesIO()
+        Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(data, "TIFF")
+        with pytest.raises(vecdb.DecodeError, match="NaN or infinite"):
+            read_image(vecdb.Image(data.getvalue()))
+
+    def test_an_unknown_kind_is_named_alike_each_time(self):
+        from vecdb_text.transformer.images import read_image
+
+        with pytest.raises(vecdb.DecodeError, match=r"^the image is not one of AVIF, .*; convert it to PNG or JPEG"):
+            read_image(vecdb.Image(b"text"))
+
     def test_what_is_no_image_is_a_decode_error(self, tmp_path):
         from vecdb_text.transformer.images import read_image
 
@@ -255,7 +281,9 @@ class TestImages:
         drawing = tmp_path / "a.svg"
         drawing.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
         for item in (vecdb.Image(data.getvalue()[:600]), vecdb.Image(b""), vecdb.Image(b"text"), drawing):
-            with pytest.raises(vecdb.DecodeError, match=r"cannot be decoded .*; convert it to PNG or JPEG"):
+            with pytest.raises(
+                vecdb.DecodeError, match=r"(cannot be decoded|is not one of) .*; convert it to PNG or JPEG"
+            ):
                 read_image(item)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import pickle
 import shutil
 import socket
@@ -82,8 +83,16 @@ class TestFolders:
         with pytest.raises(Unavailable, match="does not exist"):
             models.host(NAMES[0], tmp_path / "none").fingerprint()
 
-    def test_an_empty_folder(self, tmp_path):
-        load_fails(tmp_path, "cannot be used: .*; fetch its files again")
+    def test_a_folder_without_a_model(self, tmp_path):
+        (tmp_path / "notes.txt").write_text("notes")
+        load_fails(tmp_path, r"holds no model \(none of config.json, .*\); give the folder that these are in")
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+    @pytest.mark.parametrize("name", ["modules.json", "1_Pooling/config.json", "tokenizer.json"])
+    def test_a_pipe_is_not_waited_on(self, folder, name):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        load_fails(folder, "is a pipe or a device; put the model's own file there")
 
     def test_truncated_weights(self, folder):
         weights = folder / "model.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import sys
 from collections.abc import Callable
@@ -140,6 +141,15 @@ def test_what_is_not_there_or_not_one(tmp_path: Path) -> None:
     for name in ("a.onnx", "b.onnx"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(EmbedderUnavailableError, match=r"several models \(a.onnx, b.onnx\); name the file"):
+        embedder(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_not_waited_on(tmp_path: Path) -> None:
+    use_models.write_tfjs(tmp_path)
+    (tmp_path / "vocab.json").unlink()
+    os.mkfifo(tmp_path / "vocab.json")
+    with pytest.raises(EmbedderUnavailableError, match=r"vocab.json: is not a file; put the file"):
         embedder(tmp_path)
 
 

@@ -51,6 +51,7 @@ def weights(case: ContractCase) -> None:
         for field in fields_of(case.config)
         if affects(field) == "location"
         and isinstance(value := getattr(case.config, field.name), Path | str)
+        and str(value)
         and Path(value).exists()
     ]
     if not named:

@@ -1,1 +1,1 @@
-"""See `embedder.py`."""
+"""The embedder `onnx`: sentence encoders through onnxruntime, without torch. See `embedder.py`."""

@@ -1,1 +1,1 @@
-"""See `embedder.py`."""
+"""The embedder `static`: the mean of a table's rows. See `embedder.py`."""

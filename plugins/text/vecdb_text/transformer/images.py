@@ -13,6 +13,7 @@ from vecdb import DecodeError, EmbedderUnavailableError, Image, LimitError
 MAX_PIXELS = 89_000_000
 """What Pillow itself takes without a warning; 270 MB as RGB."""
 
+_MAX_BYTES = 8 * MAX_PIXELS  # red, green, blue and alpha of 16 bits each, uncompressed
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 
 
@@ -21,7 +22,7 @@ def read_image(item: Path | Image) -> Any:
 
     Raises:
         DecodeError: not an image of a known format, damaged, or cut off.
-        LimitError: more than 89 million pixels; found before any is decoded.
+        LimitError: more than 89 million pixels, or more bytes than these take; found before any is decoded.
         EmbedderUnavailableError: Pillow is not installed.
     """
     try:
@@ -32,6 +33,13 @@ def read_image(item: Path | Image) -> Any:
     name = f"the file {item}" if isinstance(item, Path) else "the image"
     source = item if isinstance(item, Path) else io.BytesIO(item.data)
     try:
+        if isinstance(item, Path) and (length := item.stat().st_size) > _MAX_BYTES:  # Pillow may read all of it
+            raise LimitError(
+                f"{name} is {length} bytes long, more than {MAX_PIXELS // 1_000_000} million pixels take; scale it "
+                "down",
+                limit=_MAX_BYTES,
+                got=length,
+            )
         PIL.Image.init()
         known = [name for name in _FORMATS if name in PIL.Image.OPEN]
         with PIL.Image.open(source, formats=known) as opened:
@@ -44,6 +52,10 @@ def read_image(item: Path | Image) -> Any:
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise _too_large(name, "too many") from error
+    except PIL.UnidentifiedImageError as error:
+        raise DecodeError(
+            f"{name} is not one of {', '.join(known)}; convert it to PNG or JPEG, or leave it out"
+        ) from error
     except Exception as error:  # each of Pillow's decoders has errors of its own
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DecodeError(f"{name} cannot be decoded ({what}); convert it to PNG or JPEG, or leave it out") from error
@@ -62,6 +74,8 @@ def _as_rgb(image: Any) -> Any:
         return PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):  # 32-bit numbers have no agreed white: the brightest is taken for it
         values = np.asarray(image, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("it has pixels that are NaN or infinite")
         low, high = float(values.min()), float(values.max())
         scaled = (values - low) * (255 / (high - low)) if high > low else values * 0
         return PIL.Image.fromarray(scaled.astype(np.uint8)).convert("RGB")

@@ -16,14 +16,25 @@ _OTHER_FORMATS = frozenset({"onnx", "openvino", "coreml", "tflite", "eval", "log
 _TEXTS = frozenset({".json", ".txt", ".model", ".jinja", ".tiktoken"})
 _NOT_READ = ("license", "notice", "readme", "requirements", "data_config", "train", "eval", "all_results")
 _TENSORS = ("model*.safetensors", "adapter_model.safetensors")
+_SIGNS = ("config.json", "modules.json", "tokenizer.json")  # of a model's folder
 _PICKLED_TENSORS = ("pytorch_model*.bin", "adapter_model.bin")
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files in a model's folder that are read to make vectors: weights, vocabularies, settings."""
+    """The files in a model's folder that are read to make vectors: weights, vocabularies, settings.
+
+    Raises:
+        EmbedderUnavailableError: one of them is a pipe or a device.
+    """
     levels = (folder.glob("/".join(["*"] * depth)) for depth in range(1, _DEPTH + 1))
-    found = [path.relative_to(folder) for level in levels for path in level if path.is_file()]
-    return [folder / path for path in deciding(found)]
+    found = [path.relative_to(folder) for level in levels for path in level if path.exists() and not path.is_dir()]
+    files = [folder / path for path in deciding(found)]
+    for path in files:
+        if not path.is_file():  # the libraries would wait on it, or read it, for ever
+            raise EmbedderUnavailableError(
+                f"{path} is a pipe or a device; put the model's own file there", missing=[str(path)]
+            )
+    return files
 
 
 def deciding(paths: Iterable[PurePath]) -> list[PurePath]:
@@ -50,6 +61,11 @@ def model_folder(model: str | Path, revision: str | None) -> Path:
             state = "is not a folder" if model.exists() else "does not exist"
             raise EmbedderUnavailableError(
                 f"the model folder {model} {state}; put the model's files there or give another folder",
+                missing=[str(model)],
+            )
+        if not {path.name for path in weight_files(model)}.intersection(_SIGNS):
+            raise EmbedderUnavailableError(
+                f"the folder {model} holds no model (none of {', '.join(_SIGNS)}); give the folder that these are in",
                 missing=[str(model)],
             )
         return model

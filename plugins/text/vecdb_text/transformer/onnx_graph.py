@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vecdb import EmbedderUnavailableError
+from vecdb_text.onnx_encoder.external_data import external_files
 from vecdb_text.transformer.config import BertConfig
 from vecdb_text.transformer.model_files import weight_files
 from vecdb_text.transformer.runtime import import_library, unusable
@@ -28,7 +29,7 @@ def find_graph(folder: Path) -> Path | None:
 def graph_files(graph: Path, folder: Path) -> list[Path]:
     """The graph, the weights that it may keep beside it, and the tokenizer's files."""
     texts = [path for path in weight_files(folder) if path.suffix not in (".safetensors", ".bin")]
-    return [graph, *sorted(graph.parent.glob(graph.name + "*data")), *texts]
+    return [graph, *external_files(graph), *texts]
 
 
 class OnnxGraph:

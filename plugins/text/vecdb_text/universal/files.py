@@ -63,6 +63,8 @@ def read_json(path: Path) -> Any:
     Raises:
         EmbedderUnavailableError: it is missing, too large, or not JSON.
     """
+    if path.exists() and not path.is_file():  # a pipe or a device would be waited on, or read, for ever
+        raise unusable(path, "is not a file", "put the file of the original release there")
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
             raise unusable(path, f"is larger than {_MAX_JSON_BYTES >> 20} MiB", "give the file of the original release")
