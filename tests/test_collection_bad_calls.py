@@ -135,7 +135,7 @@ def test_any_other_name_will_do(database, name):
         ("no embedder; name the embedder", {"dimension": 4, "embedder_options": {"flavour": 1}}),
         ("did you mean 'flavour'", {"embedder": "counting", "embedder_options": {"flavor": 1}}),
         (
-            "'flavour'='1' must be int|flavour='1' must be int",
+            "flavour='1' must be a whole number",
             {"embedder": "counting", "embedder_options": {"flavour": "1"}},
         ),
         ("makes 8 numbers, not dimension=4", {"embedder": "counting", "dimension": 4}),

@@ -318,7 +318,8 @@ def weight_files(embedder: Embedder, *, owner: str) -> list[tuple[str, Path]]:
             found.append((str(position), path))
         else:
             raise EmbedderUnavailableError(
-                f"{owner} needs the file {path}, which does not exist; put it there or give another path",
+                f"{owner} needs the file {path}, which does not exist; put it there or give another path (a stored "
+                "collection takes it by get_or_create_collection)",
                 missing=[str(path)],
             )
     return found

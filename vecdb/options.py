@@ -106,8 +106,19 @@ def _read(value: Any, hint: Any, field: dataclasses.Field[Any], owner: str, from
                     f"{owner}: option {field.name}={value!r} must be one of {', '.join(map(repr, choices))}"
                 )
             return found
-    names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in accepted if kind is not type(None))
-    raise InvalidInputError(f"{owner}: option {field.name}={value!r} must be {names}")
+    names = " or ".join(_kind_name(kind) for kind in accepted if kind is not type(None))
+    raise InvalidInputError(f"{owner}: option {field.name}={value!r} must be {names}; correct it")
+
+
+_KIND_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+
+
+def _kind_name(kind: Any) -> str:
+    if typing.get_origin(kind) is tuple:
+        return f"a list, each {_kind_name(typing.get_args(kind)[0])}"
+    if typing.get_origin(kind) is Literal:
+        return f"one of {', '.join(map(repr, typing.get_args(kind)))}"
+    return _KIND_NAMES.get(kind, str(kind))
 
 
 _NO = object()

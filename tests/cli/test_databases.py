@@ -53,7 +53,7 @@ def test_options_of_an_embedder_have_the_types_of_its_config(run, notes, words_f
         (["x", "--dimension", "2", "--option", "a=1"], 2, "--embedder"),
         (["x", "--embedder", "word2vec:w", "--option", "a"], 2, "KEY=VALUE"),
         (["x", "--embedder", "word2vec:w", "--option", "poolin=mean"], 1, "did you mean 'pooling'"),
-        (["x", "--embedder", "word2vec:w", "--option", "max_words=many"], 1, "must be int"),
+        (["x", "--embedder", "word2vec:w", "--option", "max_words=many"], 1, "must be a whole number"),
         (["x", "--embedder", "word2vek:w"], 1, "word2vec"),
         (["notes", "--dimension", "2"], 1, "exists already"),
         (["x", "--dimension", "2", "--metric", "euclid"], 2, "metric"),

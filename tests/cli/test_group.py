@@ -141,6 +141,34 @@ def test_a_command_for_a_group_that_does_not_exist_is_warned_of(new_cli, run, wi
     assert "there is no group 'embeders'" in run("--help", group=new_cli).stderr + result.stderr
 
 
+@pytest.mark.parametrize("kind", [UserWarning, RuntimeWarning, vecdb.VecdbWarning])
+def test_only_warnings_of_vecdb_concern_its_user(kind, new_cli, run, with_plugins):
+    class Warner:
+        @vecdb.hookimpl
+        def vecdb_register_commands(self, cli):
+            @cli.command()
+            def warn():
+                """Warn."""
+                warnings.warn("beware", kind, stacklevel=1)
+
+    with_plugins(Warner())
+    expected = "Warning: beware\n" if kind is vecdb.VecdbWarning else ""
+    assert run("warn", group=new_cli).stderr == expected
+
+
+def test_too_little_memory_ends_in_one_line(new_cli, run, with_plugins):
+    class Glutton:
+        @vecdb.hookimpl
+        def vecdb_register_commands(self, cli):
+            @cli.command()
+            def eat():
+                """Eat."""
+                raise MemoryError
+
+    with_plugins(Glutton())
+    assert run("eat", group=new_cli, status=1).stderr.startswith("Error: there is not enough memory")
+
+
 def test_an_unknown_command_names_the_nearest_one(run):
     result = run("serch", "x", status=2)
     assert "Did you mean 'search'?" in result.stderr

@@ -139,6 +139,8 @@ class VecdbGroup(click.Group):
         0: done; 1: a `VecdbError` or a failed check; 2: wrong usage; 130: interrupted.
         """
         with warnings.catch_warnings():
+            if not sys.warnoptions:  # what libraries warn of concerns their programmers; -W shows it
+                warnings.simplefilter("ignore")
             warnings.simplefilter("always", VecdbWarning)
             _show_warnings_in_one_line()
             options: dict[str, Any] = {"windows_expand_args": windows_expand_args, **extra}
@@ -160,6 +162,9 @@ class VecdbGroup(click.Group):
             return INTERRUPTED if interrupted else 1
         except (VecdbError, OSError) as error:
             click.echo(f"Error: {_one_line(error)}{_advice(error)}", err=True)
+            return 1
+        except MemoryError:
+            click.echo("Error: there is not enough memory for this; give less at once, or free some", err=True)
             return 1
         return found if isinstance(found, int) else 0
 

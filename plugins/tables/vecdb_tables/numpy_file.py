@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -65,7 +66,7 @@ def _header(path: Path, file: BinaryIO, what: str) -> tuple[tuple[int, ...], np.
         version = npy.read_magic(file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = read(file)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, SyntaxError, tokenize.TokenError) as error:  # of numpy's parser of Python literals
         raise unusable(path, f"{what} has a damaged header ({error})", _FETCH) from error
     return shape, dtype
 

@@ -108,6 +108,19 @@ def test_an_archive_that_grows_out_of_proportion_is_not_unpacked(tmp_path):
     refused(path, r"the array 't' would grow from \d+ to \d+ bytes; .* with numpy.savez")
 
 
+def test_a_header_that_is_no_literal_and_a_name_that_is_no_text(tmp_path):
+    path = npy(tmp_path)
+    data = path.read_bytes()
+    for damaged in (data.replace(b"}", b"("), data.replace(b"{", b")"), data.replace(b",", b"\n ")):
+        path.write_bytes(damaged)
+        refused(path, "the array has a damaged header")
+    archive = tmp_path / "table.npz"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("\u00e9.npy", data)
+    archive.write_bytes(archive.read_bytes().replace("\u00e9".encode(), b"\xff\xff"))
+    refused(archive, "is damaged or cut off")
+
+
 def test_a_damaged_archive(tmp_path):
     path = tmp_path / "table.npz"
     np.savez_compressed(path, it=np.random.default_rng(0).standard_normal((300, 40)))

@@ -65,7 +65,7 @@ def test_a_long_text_is_cut_as_transformers_cuts_it_and_all_of_it_is_in_the_part
 def test_max_length(folder):
     with models.host("bert", folder, max_length=8, on_truncate="error") as host:
         assert [error.index for error in host.embed(["the dog", LONG]).errors] == [1]
-    with pytest.raises(vecdb.EmbedderUnavailableError, match="it takes 40 tokens, fewer than max_length"):
+    with pytest.raises(vecdb.EmbedderUnavailableError, match="it takes 40 tokens, fewer than max_length; lower that"):
         models.embedder("bert", folder, max_length=41).load()
 
 

@@ -91,7 +91,7 @@ class TestTheLibrarysVectors:
     def test_max_length_beyond_what_the_model_has_positions_for_is_refused(self, folder):
         with models.host(NAME, folder, max_length=40) as host:
             assert not host.embed([LONG]).truncated
-        with pytest.raises(vecdb.EmbedderUnavailableError, match=r"cannot take max_length=41; its own is 16"):
+        with pytest.raises(vecdb.EmbedderUnavailableError, match=r"max_length=41; its own is 16: lower that option"):
             models.embedder(NAME, folder, max_length=41).load()
 
     def test_a_folder_of_transformers_alone_is_pooled_by_the_mean(self, tmp_path):

@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import socket
+import subprocess
 import sys
 import time
 import zipfile
@@ -273,6 +274,18 @@ def test_loading_leaves_the_process_as_it_is(made):
         with models.host(name, made) as host:
             host.embed(models.TEXTS).check()
     assert state() == before
+
+
+def test_the_first_load_of_a_process_leaves_its_environment_as_it_is(made):
+    code = (
+        "import os, sys\n"
+        "from tests.plugins.text import transformer_models as models\n"
+        "before = dict(os.environ)\n"
+        "models.embedder('bert', sys.argv[1]).load()\n"
+        "sys.exit(str(set(os.environ) - set(before)) if os.environ != before else 0)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(made)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 def test_threads_are_set_only_where_asked_for(made):

@@ -165,7 +165,10 @@ class BertEmbedder(Embedder):
         limit = min(known, default=None)
         if self.config.max_length is not None:
             if limit is not None and self.config.max_length > limit:
-                raise unusable(self.config.model, f"it takes {limit} tokens, fewer than max_length")
+                raise EmbedderUnavailableError(
+                    f"the model {self.config.model} cannot take max_length={self.config.max_length}: it takes {limit} "
+                    "tokens, fewer than max_length; lower that option"
+                )
             limit = self.config.max_length
         return Tokeniser(backend, limit, side=tokenizer.truncation_side)
 

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from vecdb import EmbedderUnavailableError, VecdbError
 from vecdb_text.transformer.config import TransformerConfig
 
 _LIBRARIES = ("transformers", "sentence_transformers")
+_SET_BY_TORCH = "TORCHINDUCTOR_CACHE_DIR"  # when its compiler is imported; it finds its default again without it
 _COMPANIONS = ("torchvision", "torchaudio")
 
 
@@ -74,6 +76,7 @@ def loading(config: TransformerConfig, torch: Any) -> Iterator[None]:
         EmbedderUnavailableError: whatever the libraries raise for files that are missing, damaged or
             not safe to read; and weights that would be left to chance because the files lack them.
     """
+    said_where = _SET_BY_TORCH in os.environ
     if config.threads:
         torch.set_num_threads(config.threads)
     # What the libraries import only now would add to the warning filters, and new layers use random numbers.
@@ -84,6 +87,9 @@ def loading(config: TransformerConfig, torch: Any) -> Iterator[None]:
             raise
         except Exception as error:  # torch, safetensors, tokenizers and json each have errors of their own
             raise unusable(config.model, f"{type(error).__name__}: {_first_line(error)}") from error
+        finally:
+            if not said_where:
+                os.environ.pop(_SET_BY_TORCH, None)
     lines = [line for message in messages for line in message.splitlines()]
     left = [line.partition("|")[0].strip() for line in lines if "| MISSING" in line]
     left = [name for name in left if "pooler" not in name]  # its output is not used

@@ -14,7 +14,7 @@ from vecdb import Embedder, EmbedderUnavailableError, ItemError
 from vecdb_text.transformer.config import SentenceTransformersConfig
 from vecdb_text.transformer.images import read_image
 from vecdb_text.transformer.model_files import model_folder, weight_files
-from vecdb_text.transformer.runtime import choose_device, import_library, loading, unusable
+from vecdb_text.transformer.runtime import choose_device, import_library, loading
 from vecdb_text.transformer.texts import ROLES, RawText, RawTexts, Role, TokenisedText, TokenisedTexts, model_inputs
 
 _STORED_PROMPTS: dict[Role, tuple[str, ...]] = {"document": ("document", "passage", "corpus"), "query": ("query",)}
@@ -189,7 +189,9 @@ class SentenceTransformersEmbedder(Embedder):
         try:  # how long a text a model can take stands in no one place: try
             model.encode(model_inputs(model, ["a " * wanted]), show_progress_bar=False)
         except (IndexError, RuntimeError) as error:
-            raise unusable(self.config.model, f"it cannot take max_length={wanted}; its own is {own}") from error
+            raise EmbedderUnavailableError(
+                f"the model {self.config.model} cannot take max_length={wanted}; its own is {own}: lower that option"
+            ) from error
 
     def _given_prompt(self, role: Role) -> str | None:
         return self.config.query_prompt if role == "query" else self.config.document_prompt

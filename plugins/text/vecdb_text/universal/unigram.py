@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from vecdb_text.universal.files import read_json, unusable
 
 Ids: TypeAlias = NDArray[np.int32]
-_Edges: TypeAlias = list[list[tuple[int, float, int]]]
+_Ending: TypeAlias = list[tuple[int, float, int]]
+"""Pieces that end in one place: (start, score, id)."""
 
 UNKNOWN = 0
 _SPACE = "\u2581"
@@ -42,9 +44,9 @@ class UnigramTokenizer:
     def __init__(self, pieces: Sequence[tuple[str, float]]) -> None:
         self._lengths = [len(piece) for piece, _ in pieces]
         self._pieces = {piece: (score, i) for i, (piece, score) in enumerate(pieces) if i >= _RESERVED}
-        self._longest = max(map(len, self._pieces), default=0)
+        self._longest = max(map(len, self._pieces), default=1)
         self._empty = {UNKNOWN, self._pieces.get(_SPACE, (0.0, UNKNOWN))[1]}
-        self._remembered = functools.lru_cache(_REMEMBERED_WORDS)(self._edges)
+        self._remembered = functools.lru_cache(_REMEMBERED_WORDS)(lambda word: list(self._edges(word)))
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; runs of unknown characters become one `UNKNOWN`.
@@ -66,21 +68,22 @@ class UnigramTokenizer:
         """Whether nothing but spaces and unknown characters is in a text."""
         return self._empty.issuperset(ids)
 
-    def _edges(self, word: str) -> _Edges:
-        """For each end in the word the pieces that end there: (start, score, id), by start."""
-        edges: _Edges = [[] for _ in word]
+    def _edges(self, word: str) -> Iterator[_Ending]:
+        """For each end in the word the pieces that end there, by start."""
+        waiting: deque[_Ending] = deque([] for _ in range(self._longest))
         for start in range(len(word)):
             found = False
-            for end in range(start + 1, min(len(word), start + self._longest) + 1):
-                piece = self._pieces.get(word[start:end])
+            for length in range(1, min(len(word) - start, self._longest) + 1):
+                piece = self._pieces.get(word[start : start + length])
                 if piece is not None:
-                    edges[end - 1].append((start, *piece))
+                    waiting[length - 1].append((start, *piece))
                     found = True
             if not found:
-                edges[start].append((start, 0.0, UNKNOWN))
-        return edges
+                waiting[0].append((start, 0.0, UNKNOWN))
+            yield waiting.popleft()
+            waiting.append([])
 
-    def _best_path(self, edges: _Edges, best_before: float) -> tuple[list[int], float]:
+    def _best_path(self, edges: Iterable[_Ending], best_before: float) -> tuple[list[int], float]:
         """The pieces of a word and the sum of scores up to its end (Viterbi 1967).
 
         As in the release a sum of 0 also stands for "not reached": a character at which longer
@@ -96,7 +99,7 @@ class UnigramTokenizer:
                     top, piece = total, candidate
             best.append(top)
             chosen.append(piece)
-        end = len(edges)
+        end = len(best) - 1
         path: list[int] = []
         while end > 0:
             path.append(chosen[end])
