@@ -121,7 +121,7 @@ def choose_input(seen: Activations, weights: Floats) -> QuantisedInput:
     largest = np.maximum(np.abs(seen.low), np.abs(seen.high)) + 1e-6
     heaviest = np.abs(weights).max(axis=1) + 1e-6
     plain = _fixed_input(seen, None)
-    candidates = [_fixed_input(seen, largest**a / heaviest ** (1 - a)) for a in _EXPONENTS]
+    candidates = [_fixed_input(seen, np.asarray(largest**a / heaviest ** (1 - a), np.float32)) for a in _EXPONENTS]
     errors = [float(np.square(_approximate(seen.rows, weights, found) - exact).sum()) for found in candidates]
     best = int(np.argmin(errors))
     without = float(np.square(_approximate(seen.rows, weights, plain) - exact).sum())

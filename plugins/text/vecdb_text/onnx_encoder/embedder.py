@@ -119,12 +119,12 @@ class OnnxEmbedder(Embedder):
         if self._session is None:
             raise EmbedderUnavailableError("the embedder is not loaded; call load() first")
         texts = [item.query if role == "query" else item.document for item in batch]
-        vectors = self._vectors(self._session, texts)
+        vectors: NDArray[np.floating] = self._vectors(self._session, texts)
         if self.config.dimension is not None:
             vectors = vectors[:, : self.config.dimension]
         if self._normalise or self.config.dimension is not None:
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        return vectors
+        return np.asarray(vectors, np.float32)
 
     def cost(self, prepared: TokenisedText) -> int:
         """Tokens."""

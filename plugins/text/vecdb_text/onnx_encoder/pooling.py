@@ -51,8 +51,7 @@ def _mean(tokens: Floats, present: Floats) -> Floats:
 
 
 def _mean_by_root(tokens: Floats, present: Floats) -> Floats:
-    found: Floats = _sum(tokens, present) / np.sqrt(present.sum(axis=1, keepdims=True))
-    return found
+    return np.asarray(_sum(tokens, present) / np.sqrt(present.sum(axis=1, keepdims=True)), np.float32)
 
 
 def _weighted_mean(tokens: Floats, present: Floats) -> Floats:
