@@ -2,6 +2,8 @@
 
     python -m tests.quality [FAMILY …] [--format table|json]
 
+The table is Markdown; that of all families is kept in RESULTS.md beside this file.
+
 Families: words, tables, static, use, sentences, onnx, images, audio, which is the default, and training (20 minutes).
 What is neither beside the checkout nor to be had from a package index is left out, with its reason.
 """
@@ -13,10 +15,10 @@ import dataclasses
 import importlib
 import json
 import sys
+from collections.abc import Iterable
 
 from tests.quality.figures import Figure
 from tests.quality.weights import WeightsUnavailableError
-from vecdb.cli.output import Column, write_rows
 
 FAMILIES = ("words", "tables", "static", "use", "sentences", "onnx", "images", "audio")
 SLOW = ("training",)
@@ -44,15 +46,23 @@ def main() -> None:
     if unknown:
         parser.error(f"no such family: {', '.join(sorted(unknown))}")
     figures = measure(options.families or list(FAMILIES))
-    rows = [dataclasses.asdict(figure) for figure in figures]
     if options.format == "json":
-        print(json.dumps(rows, indent=1))
+        print(json.dumps([dataclasses.asdict(figure) for figure in figures], indent=1))
         return
-    for row in rows:
-        for key in ("figure", "reference", "random"):
-            row[key] = "–" if row[key] is None else f"{row[key]:.3f}"
     names = ("embedder", "model", "data", "metric", "figure", "reference", "random")
-    write_rows("table", [Column(name) for name in names], rows)
+    print(row(names), row(["---"] * 4 + ["---:"] * 3), sep="\n")
+    for figure in figures:
+        print(row(shown(getattr(figure, name)) for name in names))
+
+
+def row(cells: Iterable[str]) -> str:
+    """A row of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
+
+
+def shown(value: str | float | None) -> str:
+    """A cell; a figure with three decimals."""
+    return "–" if value is None else value if isinstance(value, str) else f"{value:.3f}"
 
 
 if __name__ == "__main__":
