@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from vecdb_text.onnx_encoder.pooling import pool
 from vecdb_text.onnx_encoder.session import Session
 from vecdb_text.onnx_encoder.settings import Settings, read_settings, settings_files, tokenizer_file
 from vecdb_text.onnx_encoder.tokenizer_file import read_tokenizer, tokenising
-from vecdb_text.transformer.windows import Tokeniser, Tokens, padded, stretches
+from vecdb_text.transformer.windows import TokenisedText, Tokeniser, Tokens, padded, tokenised
 
 Role = Literal["document", "query"]
 
@@ -25,14 +24,6 @@ _GRAPHS = ("model.onnx", "onnx/model.onnx")
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
 _SENTENCE = "sentence_embedding"
 _TOKENS = ("token_embeddings", "last_hidden_state")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TokenisedText:
-    """A text as tokens, for each role: their prompts may differ."""
-
-    document: Tokens
-    query: Tokens
 
 
 class OnnxEmbedder(Embedder):
@@ -103,16 +94,8 @@ class OnnxEmbedder(Embedder):
         Raises:
             ItemError: the tokenizer fails.
         """
-        document, query = self._tokenisers["document"], self._tokenisers["query"]
         with tokenising():
-            cut = document(item)
-            first = TokenisedText(cut.first, cut.first if query is document else query(item).first)
-        if not cut.rest.shape[1]:
-            return first
-        # Documents decide where a text is cut: `prepare` is not told the role. A long query under a
-        # longer prompt loses, between its first part and the next, as many tokens as its prompt is longer.
-        rest = stretches(cut.rest, min(tokeniser.room or len(item) for tokeniser in (document, query)))
-        return Windows([first, *(TokenisedText(document.framed(part), query.framed(part)) for part in rest)])
+            return tokenised(item, self._tokenisers["document"], self._tokenisers["query"])
 
     def encode(self, batch: Sequence[TokenisedText], role: Role) -> NDArray[np.float32]:
         """The vectors, shape (len(batch), dimension)."""
@@ -128,7 +111,7 @@ class OnnxEmbedder(Embedder):
 
     def cost(self, prepared: TokenisedText) -> int:
         """Tokens."""
-        return int(prepared.document.shape[1])
+        return prepared.cost
 
     # --- what `load` finds out ---
 

@@ -15,7 +15,8 @@ from vecdb_text.transformer.config import SentenceTransformersConfig
 from vecdb_text.transformer.images import read_image
 from vecdb_text.transformer.model_files import model_folder, weight_files
 from vecdb_text.transformer.runtime import choose_device, import_library, loading
-from vecdb_text.transformer.texts import ROLES, RawText, RawTexts, Role, TokenisedText, TokenisedTexts, model_inputs
+from vecdb_text.transformer.texts import ROLES, RawText, RawTexts, Role, TokenisedTexts, model_inputs
+from vecdb_text.transformer.windows import TokenisedText
 
 _STORED_PROMPTS: dict[Role, tuple[str, ...]] = {"document": ("document", "passage", "corpus"), "query": ("query",)}
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from vecdb import Windows
-from vecdb_text.transformer.windows import Tokeniser, Tokens, padded, pieces, stretches
+from vecdb_text.transformer.windows import TokenisedText, Tokeniser, Tokens, padded, pieces, tokenised
 
 Role: TypeAlias = Literal["document", "query"]
 Prompts: TypeAlias = Mapping[Role, str]
@@ -19,19 +19,6 @@ _INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 _UNLIMITED = 1_000_000  # what some models give as their length where they have no limit
 _SPECIAL_TOKENS = 2
 _SPARE = 0.9  # a piece of a text may have more tokens alone than it had in its text
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TokenisedText:
-    """A text as tokens, for each role: their prompts may differ."""
-
-    document: Tokens
-    query: Tokens
-
-    @property
-    def cost(self) -> int:
-        """Number of tokens."""
-        return int(self.document.shape[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,15 +57,7 @@ class TokenisedTexts:
 
     def prepare(self, text: str) -> TokenisedText | Windows:
         """The tokens of a text; of one that is too long in windows."""
-        document, query = self._document, self._query
-        cut = document(text)
-        first = TokenisedText(cut.first, cut.first if query is document else query(text).first)
-        if not cut.rest.shape[1]:
-            return first
-        # Documents decide where a text is cut: `prepare` is not told the role. A long query under a
-        # longer prompt loses, between its first part and the next, as many tokens as its prompt is longer.
-        rest = stretches(cut.rest, min(tokeniser.room or len(text) for tokeniser in (document, query)))
-        return Windows([first, *(TokenisedText(document.framed(part), query.framed(part)) for part in rest)])
+        return tokenised(text, self._document, self._query)
 
     def features(self, items: Sequence[TokenisedText], role: Role) -> dict[str, Any]:
         """A batch as the model takes it: tensors on the CPU, and what `preprocess` says beside them."""

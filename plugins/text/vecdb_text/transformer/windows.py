@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb import InvalidInputError
+from vecdb import InvalidInputError, Windows
 
 Tokens: TypeAlias = NDArray[np.int64]
 """Shape (2, tokens): their numbers, and their types (BERT's "segments")."""
@@ -25,6 +26,19 @@ class Cut(NamedTuple):
 
     first: Tokens
     rest: Tokens
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenisedText:
+    """A text as tokens, for each role: their prompts may differ."""
+
+    document: Tokens
+    query: Tokens
+
+    @property
+    def cost(self) -> int:
+        """Number of tokens."""
+        return int(self.document.shape[1])
 
 
 class Tokeniser:
@@ -73,6 +87,20 @@ class Tokeniser:
     def framed(self, content: Tokens) -> Tokens:
         """A stretch of a text between prompt and special tokens, as if it were a text of its own."""
         return np.concatenate([self._before, content, self._after], axis=1)
+
+
+def tokenised(text: str, document: Tokeniser, query: Tokeniser) -> TokenisedText | Windows:
+    """The tokens of a text; of one that is too long in windows.
+
+    Documents decide where a text is cut: `prepare` is not told the role. A long query under a longer
+    prompt loses, between its first part and the next, as many tokens as its prompt is longer.
+    """
+    cut = document(text)
+    first = TokenisedText(cut.first, cut.first if query is document else query(text).first)
+    if not cut.rest.shape[1]:
+        return first
+    rest = stretches(cut.rest, min(tokeniser.room or len(text) for tokeniser in (document, query)))
+    return Windows([first, *(TokenisedText(document.framed(part), query.framed(part)) for part in rest)])
 
 
 def stretches(tokens: Tokens, room: int) -> list[Tokens]:
