@@ -164,3 +164,18 @@ def _encoded(array: np.ndarray, dtype: str) -> bytes:
 def write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
+
+
+def cuda_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let onnxruntime offer CUDA, and fall back to the CPU by itself, as it does without a driver."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    session = onnxruntime.InferenceSession
+
+    def on_the_cpu(path, options, providers, **others):
+        return session(path, options, providers=["CPUExecutionProvider"], **others)
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", on_the_cpu)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import vecdb
+from tests.plugins.text import onnx_models
 from tests.plugins.text import transformer_models as models
 from tests.plugins.text.transformer_models import LONG, TEXTS
 
@@ -183,3 +184,8 @@ class TestOnnx:
     def test_a_device_that_is_not_there(self, graph_folder):
         with pytest.raises(vecdb.EmbedderUnavailableError, match=r"no device 'cuda:99'|cannot be used"):
             models.embedder("bert", graph_folder, device="cuda:99").load()
+
+    def test_a_device_that_does_not_start(self, graph_folder, monkeypatch):
+        onnx_models.cuda_that_does_not_start(monkeypatch)
+        with pytest.raises(vecdb.EmbedderUnavailableError, match="does not start"):
+            models.embedder("bert", graph_folder, device="cuda").load()

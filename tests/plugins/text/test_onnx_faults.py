@@ -210,18 +210,10 @@ def test_a_device_that_is_not_there(folder, device, monkeypatch):
 
 
 def test_a_device_that_does_not_start(folder, monkeypatch):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has CUDA")
-    session = onnxruntime.InferenceSession
-
-    def without_cuda(path, options, providers, **others):  # onnxruntime falls back to the CPU by itself
-        return session(path, options, providers=["CPUExecutionProvider"], **others)
-
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", without_cuda)
+    models.cuda_that_does_not_start(monkeypatch)
     assert "does not start" in refusal(folder, device="cuda")
+    with models.host("onnx", folder, device="auto") as host:  # which is free to take the CPU
+        assert host.embed(["a b"]).errors == ()
 
 
 def test_a_token_beyond_the_table_fails_alone(folder):

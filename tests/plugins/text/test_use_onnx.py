@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.plugins.text import use_models
+from tests.plugins.text import onnx_models, use_models
 from tests.quality.weights import python_package, weights_or_skip
 from tests.shared import needs_shared, shared
 from vecdb import Embedder, EmbedderUnavailableError, ItemError, Windows
@@ -95,6 +95,12 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
     model = use_models.write_onnx(tmp_path)
     with pytest.raises(EmbedderUnavailableError, match=r"device='cuda:1' is not there .*CPUExecutionProvider"):
         embedder(model, device="cuda:1")
+
+
+def test_a_device_that_does_not_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx_models.cuda_that_does_not_start(monkeypatch)
+    with pytest.raises(EmbedderUnavailableError, match="does not start"):
+        embedder(use_models.write_onnx(tmp_path), device="cuda")
 
 
 def _ids_instead_of_strings() -> Any:

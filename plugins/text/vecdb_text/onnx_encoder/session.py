@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb import EmbedderUnavailableError, ItemError
+from vecdb_text.onnx_providers import choose_providers, on_cpu, require_started
 
-_PROVIDERS = {"cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider", "cpu": "CPUExecutionProvider"}
 _INTEGERS: dict[str, type[np.integer]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _QUIET = 4
 # On a CPU the fused operator takes nine times as long as the addition and the normalisation that it
@@ -35,20 +35,19 @@ class Session:
         import onnxruntime
 
         self._path = path
-        providers, kind = _choose(onnxruntime, device)
+        providers = choose_providers(onnxruntime, device)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _QUIET
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads would burn the CPU
-        fusions = _SLOW_FUSIONS if kind == "cpu" else []
+        fusions = _SLOW_FUSIONS if on_cpu(providers) else []
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 str(path), options, providers=providers, disabled_optimizers=fusions
             )
         except Exception as error:  # onnxruntime has an error of its own for each kind of damage
             raise self._unusable(_first_line(error)) from error
-        if _PROVIDERS[kind] not in self._session.get_providers():  # onnxruntime falls back to the CPU by itself
-            raise _no_device(onnxruntime, device, "it is installed, but does not start (driver, CUDA or cuDNN missing)")
+        require_started(onnxruntime, self._session, providers, device)
         self.inputs = {node.name: self._integer(node) for node in self._session.get_inputs()}
         self.outputs = [node.name for node in self._session.get_outputs()]
 
@@ -85,27 +84,6 @@ class Session:
             "`vecdb embedders export`",
             missing=[str(self._path)],
         )
-
-
-def _choose(onnxruntime: Any, device: str) -> tuple[list[Any], str]:
-    there = onnxruntime.get_available_providers()
-    kind, _, number = device.partition(":")
-    if kind == "auto":
-        kind = "cuda" if _PROVIDERS["cuda"] in there else "cpu"
-    if _PROVIDERS[kind] not in there:
-        raise _no_device(onnxruntime, device, "this onnxruntime is built without it")
-    if kind == "cpu":
-        return [_PROVIDERS["cpu"]], kind
-    options = {"device_id": number} if number else {}
-    return [(_PROVIDERS[kind], options), _PROVIDERS["cpu"]], kind
-
-
-def _no_device(onnxruntime: Any, device: str, reason: str) -> EmbedderUnavailableError:
-    there = ", ".join(onnxruntime.get_available_providers())
-    return EmbedderUnavailableError(
-        f"onnxruntime cannot run on device={device!r}: {reason}. It has {there}; choose device=cpu, or install "
-        "onnxruntime-gpu in place of onnxruntime"
-    )
 
 
 def _first_line(error: Exception) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vecdb import EmbedderUnavailableError
 from vecdb_text.onnx_encoder.external_data import external_files
+from vecdb_text.onnx_providers import choose_providers, require_started
 from vecdb_text.transformer.config import BertConfig
 from vecdb_text.transformer.model_files import weight_files
 from vecdb_text.transformer.runtime import import_library, unusable
@@ -46,7 +46,10 @@ class OnnxGraph:
         options = runtime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = config.threads
-        self._session = runtime.InferenceSession(str(graph), options, providers=_providers(runtime, config.device))
+        device = "cpu" if config.device == "auto" else config.device
+        providers = choose_providers(runtime, device)
+        self._session = runtime.InferenceSession(str(graph), options, providers=providers)
+        require_started(runtime, self._session, providers, device)
         self._inputs = {node.name for node in self._session.get_inputs()}
         outputs = {node.name: len(node.shape) for node in self._session.get_outputs()}
         output = next((name for name in _OUTPUTS if outputs.get(name) == 3), None)
@@ -65,17 +68,3 @@ class OnnxGraph:
         inputs = {"input_ids": numbers, "token_type_ids": kinds, "attention_mask": mask}
         given = {name: array for name, array in inputs.items() if name in self._inputs}
         return self._torch.from_numpy(self._session.run([self._output], given)[0])
-
-
-def _providers(runtime: Any, device: str) -> list[Any]:
-    there = runtime.get_available_providers()
-    if device in ("auto", "cpu"):
-        return ["CPUExecutionProvider"]
-    kind, _, number = device.partition(":")
-    provider = {"cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}[kind]
-    if provider not in there:
-        raise EmbedderUnavailableError(
-            f"there is no device {device!r} for onnxruntime here; it has {', '.join(there)}: "
-            "choose device=cpu, or pip install onnxruntime-gpu"
-        )
-    return [(provider, {"device_id": int(number or 0)})] if kind == "cuda" else [provider]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb import EmbedderUnavailableError, ItemError, Windows
+from vecdb_text.onnx_providers import choose_providers, require_started
 from vecdb_text.universal.files import unusable
 
 MAX_CHARACTERS = 10_000
@@ -99,7 +100,10 @@ def _session(path: Path, model: bytes, device: str, threads: int) -> Any:
     try:
         if _CUSTOM_OPERATORS in model:
             options.register_custom_ops_library(_operators_library(path))
-        return onnxruntime.InferenceSession(model, options, providers=_providers(onnxruntime, device))
+        providers = choose_providers(onnxruntime, device)
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
+        require_started(onnxruntime, session, providers, device)
+        return session
     except EmbedderUnavailableError:
         raise
     except Exception as error:  # onnxruntime's errors have no common base of their own
@@ -116,18 +120,3 @@ def _operators_library(path: Path) -> str:
             missing=["onnxruntime_extensions"],
         ) from error
     return str(get_library_path())
-
-
-def _providers(onnxruntime: Any, device: str) -> list[Any]:
-    there = onnxruntime.get_available_providers()
-    name, _, number = device.partition(":")
-    if name == "auto":
-        name = "cuda" if "CUDAExecutionProvider" in there else "cpu"
-    if name == "cpu":
-        return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in there:
-        raise EmbedderUnavailableError(
-            f"device={device!r} is not there (onnxruntime offers {', '.join(there)}); "
-            "pip install onnxruntime-gpu, or use device='cpu'"
-        )
-    return [("CUDAExecutionProvider", {"device_id": int(number or 0)}), "CPUExecutionProvider"]
