@@ -172,6 +172,11 @@ def test_the_check_is_not_on_texts_that_ranges_were_set_by():
     assert not set(calibration_texts()) & set(check_texts())
 
 
+def test_its_help_ends_with_an_example():
+    shown = CliRunner().invoke(command, ["--help"]).output.rstrip()
+    assert shown.splitlines()[-1].strip().startswith(f"vecdb {NAME} ")
+
+
 def test_the_command_is_offered_to_the_group_of_embedders():
     group = click.Group()
     vecdb_register_commands(group)

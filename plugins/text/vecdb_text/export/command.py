@@ -11,7 +11,11 @@ _FAITHFUL = 0.99
 _DEFAULT_OPSET = 17
 
 
-@click.command("export", short_help="Make an ONNX folder from a model.")
+@click.command(
+    "export",
+    short_help="Make an ONNX folder from a model.",
+    epilog="\b\nExample:\n  vecdb embedders export sentence-transformers/all-MiniLM-L6-v2 minilm",
+)
 @click.argument("model")
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--int8/--no-int8", default=True, show_default=True, help="Make model_int8.onnx too.")
