@@ -1,0 +1,1 @@
+"""Campaigns against the promises of RELIABILITY.md: `python -m tests.torture`."""
