@@ -275,15 +275,12 @@ class Collection:
 
     def __iter__(self) -> Iterator[Record]:
         """All records in insertion order, a page at a time; writing meanwhile is allowed."""
-        after = 0
-        while True:
+        after: int | None = 0
+        while after is not None:
             with self._snapshot() as snapshot:
-                page = read_page(snapshot, self._key, after)
-            if not page:
-                return
+                page, after = read_page(snapshot, self._key, after)
             for stored in page:
                 yield self._record(stored)
-            after = page[-1].key
 
     def _record(self, stored: StoredRecord) -> Record:
         names = {space.row.id: name for name, space in self._spaces.items()}

@@ -19,7 +19,16 @@ from vecdb.errors import DiskFullError, IndexRebuiltWarning, StorageError
 from vecdb.index.hnsw import HnswIndex
 from vecdb.index.hnsw_file import unreachable_in
 from vecdb.storage.engine import DatabaseEngine, Snapshot
-from vecdb.storage.manifest import IndexFile, file_sha256, publish, published, published_names, this_platform
+from vecdb.storage.manifest import (
+    IndexFile,
+    checksums,
+    file_sha256,
+    index_file,
+    publish,
+    published,
+    published_names,
+    this_platform,
+)
 from vecdb.storage.schema import INDEX_FOLDER
 from vecdb.storage.spaces import SpaceRow, SpaceState, space_state
 from vecdb.types import Labels
@@ -46,8 +55,9 @@ def load_newest(
 ) -> tuple[LoadedGraph | None, IndexRebuiltWarning | None]:
     """The newest published graph that fits, or None; and a warning, if there should be one and none fits."""
     problems = []
-    for file in published(snapshot, space.id):
+    for row in published(snapshot, space.id):
         try:
+            file = index_file(row)
             return _load(folder / INDEX_FOLDER / file.name, file, space, state), None
         except (StorageError, OSError) as error:
             problems.append(str(error))
@@ -79,6 +89,19 @@ def _load(path: Path, file: IndexFile, space: SpaceRow, state: SpaceState) -> Lo
     )
     graph.remove(np.array(file.unreachable, np.int64))
     return LoadedGraph(graph, file.last_label, file.last_removal, file.unreachable)
+
+
+def damaged_files(folder: Path, snapshot: Snapshot) -> list[str]:
+    """Names of published files that are not as they were published."""
+    index = folder / INDEX_FOLDER
+    return [name for name, size, sha256 in checksums(snapshot) if not _is_intact(index / name, size, sha256)]
+
+
+def _is_intact(path: Path, size: int, sha256: str) -> bool:
+    try:
+        return path.stat().st_size == size and not path.is_symlink() and file_sha256(path) == sha256
+    except (OSError, ValueError):
+        return False
 
 
 class GraphFile:

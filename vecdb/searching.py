@@ -181,5 +181,5 @@ def _ranked(snapshot: Snapshot, metric: Metric, k: int, distances: dict[int, flo
             content if kind == KIND_TEXT else decode_content(kind, content, blob_reader(snapshot)),
             decode_metadata(metadata),
         )
-        for distance, _, id, kind, content, metadata in ranked
+        for distance, _, _, id, kind, content, metadata, _, _ in ranked
     ]

@@ -121,16 +121,20 @@ class SpaceIndex:
         state = self._state(snapshot)
         if self._has(state):
             return
+        if state.last_label < self._last_label or state.last_removal < self._last_removal:
+            self._loaded = False  # the rows went back: damaged, or replaced by others behind this handle
         if not self._loaded:
             self._load(snapshot, state)
         removed = self._removed_since(snapshot, state, self._last_removal, self.parts)
+        highest = 0
         for labels, vectors in vectors_after(snapshot, self.space.id, self.space.dimension, self._last_label):
             self.tail.add(labels, vectors)
+            highest = int(labels[-1]) if len(labels) else 0
         if len(removed):
             for part in self.parts:
                 part.remove(removed)
             self._unsaved += len(removed)
-        self._last_label, self._last_removal = state.last_label, state.last_removal
+        self._last_label, self._last_removal = max(state.last_label, highest), state.last_removal
         self._loaded = True
 
     def _removed_since(

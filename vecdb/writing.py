@@ -191,7 +191,7 @@ class Writer:
                 )
             elif self.on_conflict == "skip":
                 plan.unchanged += 1
-            elif stored.content_hash != draft.content.hash or _brings_other(draft, stored):
+            elif stored.damaged or stored.content_hash != draft.content.hash or _brings_other(draft, stored):
                 plan.changed.append((stored.key, draft))
             elif stored.metadata != draft.metadata:
                 plan.metadata.append((stored.key, draft.metadata))
@@ -213,7 +213,7 @@ class Writer:
         changed = [(key, draft.record(self.spaces)) for key, draft in plan.changed if draft.error is None]
         insert_records(transaction, self.collection_id, new)
         if changed:
-            replace_records(transaction, changed)
+            replace_records(transaction, self.collection_id, changed)
         if plan.metadata:
             update_metadata(transaction, plan.metadata)
         drop_failures(transaction, self.collection_id, [draft.id for draft in drafts if draft.error is None])

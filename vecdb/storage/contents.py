@@ -49,6 +49,46 @@ def _digest(tag: bytes, data: bytes) -> bytes:
     return digest.digest()
 
 
+def content_hash(kind: int, text: str | None) -> bytes:
+    """The hash that `encode_content` gave to content with these columns."""
+    if kind == KIND_NOTHING or text is None:
+        return _digest(b"nothing", b"")
+    return _digest(b"text" if kind == KIND_TEXT else b"json", text.encode())
+
+
+def source_hashes(kind: int, text: str | None) -> dict[str | None, bytes]:
+    """The hash of each thing that can be embedded, as in `EncodedContent.sources`; reads no file."""
+    if kind == KIND_TEXT and text is not None:
+        return {None: _digest(b"text", text.encode())}
+    return {name: _source_hash(item) for name, item in _described(kind, text).items()}
+
+
+def blob_hashes(kind: int, text: str | None) -> set[bytes]:
+    """The stored bytes that content needs."""
+    items = _described(kind, text).values()
+    return {bytes.fromhex(item[name]) for item in items for name in ("image", "audio") if name in item}
+
+
+def _described(kind: int, text: str | None) -> dict[str | None, dict[str, Any]]:
+    if kind != KIND_JSON or text is None:
+        return {}
+    described = json.loads(text)
+    return dict(described["fields"]) if "fields" in described else {None: described}
+
+
+def _source_hash(item: Mapping[str, Any]) -> bytes:
+    if "text" in item:
+        return _digest(b"text", item["text"].encode())
+    if "file" in item:
+        return _digest(b"file", item["sha256"].encode())
+    return bytes.fromhex(item["image"] if "image" in item else item["audio"])
+
+
+def blob_fits(digest: bytes, data: Any) -> bool:
+    """Whether these are the bytes of an image or a sound that were stored under this hash."""
+    return isinstance(data, bytes) and any(_digest(tag, data) == digest for tag in (b"image", b"audio"))
+
+
 # --- text and ids -------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ _AT_ONCE = 500
 
 _SPACES = "SELECT id, coalesce(probe, x'') FROM spaces WHERE fingerprint = ? AND metric = ?"
 _STORED = """
-    SELECT source_hash, data, checksum, truncated FROM record_vectors JOIN vectors USING (label)
+    SELECT source_hash, data, vectors.checksum, truncated FROM record_vectors JOIN vectors USING (label)
     WHERE record_vectors.space_id = ?"""
 _ORIGINS = "SELECT id, probe FROM embedding_origins WHERE fingerprint = ? AND metric = ?"
 _DELETED = "SELECT source_hash, data, checksum, truncated FROM embedding_cache WHERE origin_id = ?"
@@ -64,7 +64,7 @@ _REMEMBER = """
         SELECT spaces.id, embedding_origins.id FROM spaces JOIN embedding_origins USING (fingerprint, metric)
         WHERE embedding_origins.probe = coalesce(spaces.probe, x''))
     INSERT OR REPLACE INTO embedding_cache (origin_id, source_hash, truncated, checksum, data)
-    SELECT origin_id, source_hash, truncated, checksum, data
+    SELECT origin_id, source_hash, truncated, vectors.checksum, data
     FROM record_vectors JOIN vectors USING (label) JOIN origins ON origins.space_id = record_vectors.space_id
     WHERE source_hash IS NOT NULL AND """
 

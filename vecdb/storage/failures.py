@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select
 
+from vecdb.errors import VecdbWarning
+from vecdb.storage.checksums import is_sealed, seal
 from vecdb.storage.contents import KIND_JSON, KIND_NOTHING, EncodedContent, decode_content, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.records import blob_reader, drop_unused_blobs, put_blobs
@@ -64,14 +67,16 @@ def put_failures(transaction: Snapshot, collection_id: int, found: Sequence[NewF
                 created_at=now,
             )
         )
+        key = int(result.inserted_primary_key[0])  # type: ignore[index]
+        seal(transaction, failures, key)
         if failure.content is not None and failure.content.blobs:
-            put_blobs(transaction, failure.content.blobs, failure_key=int(result.inserted_primary_key[0]))  # type: ignore[index]
+            put_blobs(transaction, failure.content.blobs, failure_key=key)
     if found:
         drop_unused_blobs(transaction)
 
 
 def read_failures(snapshot: Snapshot, collection_id: int) -> list[Failure]:
-    """All failures of a collection, oldest first."""
+    """All failures of a collection, oldest first; a damaged one is left out, with a warning."""
     rows = snapshot.execute(
         select(failures).where(failures.c.collection_id == collection_id).order_by(failures.c.key)
     ).mappings()
@@ -83,7 +88,15 @@ def read_failures(snapshot: Snapshot, collection_id: int) -> list[Failure]:
         metadata, retryable = decode_metadata(row["metadata"]), bool(row["retryable"])
         return Failure(row["id"], content, metadata, row["error"], retryable)
 
-    return [decoded(row) for row in rows]
+    found = list(rows)
+    sound = [row for row in found if is_sealed(failures, row)]
+    if len(sound) < len(found):
+        warnings.warn(
+            f"{len(found) - len(sound)} stored failure(s) are damaged and are left out; run `vecdb check`",
+            VecdbWarning,
+            stacklevel=2,
+        )
+    return [decoded(row) for row in sound]
 
 
 def drop_failures(transaction: Snapshot, collection_id: int, ids: Sequence[str]) -> None:

@@ -6,13 +6,17 @@ import hashlib
 import json
 import platform
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import RowMapping, delete, insert, select
 
+from vecdb.errors import CorruptDatabaseError
+from vecdb.storage.checksums import is_sealed, seal
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.tables import index_files
 
@@ -58,15 +62,21 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def published(snapshot: Snapshot, space_id: int) -> list[IndexFile]:
-    """The index files of a space, newest first."""
-    rows = snapshot.execute(
-        select(index_files).where(index_files.c.space_id == space_id).order_by(index_files.c.generation.desc())
-    ).mappings()
-    return [_index_file(row) for row in rows]
+def published(snapshot: Snapshot, space_id: int) -> list[RowMapping]:
+    """The rows of the index files of a space, newest first; read each with `index_file`."""
+    newest_first = index_files.c.generation.desc()
+    query = select(index_files).where(index_files.c.space_id == space_id).order_by(newest_first)
+    return list(snapshot.execute(query).mappings())
 
 
-def _index_file(row: RowMapping) -> IndexFile:
+def index_file(row: RowMapping) -> IndexFile:
+    """A row of the manifest.
+
+    Raises:
+        CorruptDatabaseError: it is not as it was published.
+    """
+    if not is_sealed(index_files, row):
+        raise CorruptDatabaseError(f"the manifest's row of {row['name']!r:.60} was changed")
     values: dict[str, Any] = {name: row[name] for name in IndexFile.__dataclass_fields__}
     return IndexFile(**{**values, "unreachable": tuple(json.loads(row["unreachable"]))})
 
@@ -74,19 +84,31 @@ def _index_file(row: RowMapping) -> IndexFile:
 def publish(transaction: Snapshot, file: IndexFile) -> bool:
     """Make `file` the newest one, unless a newer one was published meanwhile; keep one generation back."""
     current = published(transaction, file.space_id)
-    if current and (current[0].last_label > file.last_label or current[0].last_removal > file.last_removal):
-        return False
-    row = {**asdict(file), "unreachable": json.dumps(file.unreachable)}
-    row["created_at"] = datetime.now(UTC).isoformat(timespec="seconds")
-    transaction.execute(insert(index_files).values(**row))
+    for row in filter(partial(is_sealed, index_files), current[:1]):
+        if row["last_label"] > file.last_label or row["last_removal"] > file.last_removal:
+            return False
+    values = {**asdict(file), "unreachable": json.dumps(file.unreachable)}
+    values["created_at"] = datetime.now(UTC).isoformat(timespec="seconds")
+    result = transaction.execute(insert(index_files).values(**values))
+    seal(transaction, index_files, int(result.inserted_primary_key[0]))  # type: ignore[index]
     for old in current[KEPT_GENERATIONS - 1 :]:
-        transaction.execute(delete(index_files).where(index_files.c.name == old.name))
+        transaction.execute(delete(index_files).where(index_files.c.generation == old["generation"]))
     return True
 
 
 def withdraw(transaction: Snapshot, space_id: int) -> None:
     """Forget all index files of a space."""
     transaction.execute(delete(index_files).where(index_files.c.space_id == space_id))
+
+
+def checksums(snapshot: Snapshot) -> list[tuple[str, int, str]]:
+    """(name, size, SHA-256) of all published files."""
+    return snapshot.rows("SELECT name, size, sha256 FROM index_files")
+
+
+def forget(transaction: Snapshot, names: Iterable[str]) -> None:
+    """Take index files out of the manifest, by their names."""
+    transaction.execute(delete(index_files).where(index_files.c.name.in_(list(names))))
 
 
 def published_names(snapshot: Snapshot) -> set[str]:

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import delete, exists
 
 from vecdb.errors import CorruptDatabaseError, VecdbWarning
-from vecdb.storage.contents import decode_content, decode_metadata
+from vecdb.storage.checksums import content_checksum, metadata_checksum
+from vecdb.storage.contents import blob_fits, decode_content, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
 from vecdb.storage.tables import blob_references, blobs
@@ -33,11 +34,12 @@ class StoredRecord:
     truncated: frozenset[int]
 
 
-_COLUMNS = "SELECT key, id, kind, content, metadata FROM records WHERE collection_id = ?"
+_READ = "key, collection_id, id, kind, content, metadata, content_checksum, metadata_checksum"
+_COLUMNS = f"SELECT {_READ} FROM records WHERE collection_id = ?"
 _BY_ID = f"{_COLUMNS} AND id IN (SELECT value FROM json_each(?))"
 _PAGE = f"{_COLUMNS} AND key > ? ORDER BY key LIMIT ?"
 _VECTORS = """
-    SELECT record_key, record_vectors.space_id, data, checksum, truncated
+    SELECT record_key, record_vectors.space_id, data, vectors.checksum, truncated
     FROM record_vectors JOIN vectors USING (label) WHERE record_key IN (SELECT value FROM json_each(?))"""
 _COUNT = "SELECT count(*) FROM records WHERE collection_id = ?"
 _BLOB = "SELECT data FROM blobs WHERE hash = ?"
@@ -48,8 +50,9 @@ def blob_reader(snapshot: Snapshot) -> Callable[[bytes], bytes]:
 
     def read(digest: bytes) -> bytes:
         found = snapshot.rows(_BLOB, (digest,))
-        if not found:
-            raise CorruptDatabaseError(f"stored bytes {digest.hex()} are missing; run `vecdb check`")
+        state = "missing" if not found else "" if blob_fits(digest, found[0][0]) else "damaged"
+        if state:
+            raise CorruptDatabaseError(f"stored bytes {digest.hex()} are {state}; run `vecdb check`")
         return bytes(found[0][0])
 
     return read
@@ -61,25 +64,43 @@ def get_records(snapshot: Snapshot, collection_id: int, ids: Sequence[str]) -> d
     return {record.id: record for record in _with_vectors(snapshot, rows)}
 
 
-def read_page(snapshot: Snapshot, collection_id: int, after: int, size: int = PAGE) -> list[StoredRecord]:
-    """The next records in insertion order, with keys above `after`."""
-    return _with_vectors(snapshot, snapshot.rows(_PAGE, (collection_id, after, size)))
+def read_page(snapshot: Snapshot, collection_id: int, after: int) -> tuple[list[StoredRecord], int | None]:
+    """The next records in insertion order, with keys above `after`, and the key to go on after; None at the end."""
+    rows = snapshot.rows(_PAGE, (collection_id, after, PAGE))
+    return _with_vectors(snapshot, rows), rows[-1][0] if len(rows) == PAGE else None
 
 
-def read_by_label(snapshot: Snapshot, label: int) -> list[StoredRecord]:
-    """The records that have this vector."""
-    return _with_vectors(
-        snapshot,
-        snapshot.rows(
-            "SELECT key, id, kind, content, metadata FROM records JOIN record_vectors ON record_key = key "
-            "WHERE label = ? ORDER BY key",
-            (label,),
-        ),
-    )
+def content_rows(snapshot: Snapshot, keys: Sequence[int]) -> list[Any]:
+    """(key, kind, content, content hash) of these records, as far as they exist."""
+    sql = "SELECT key, kind, content, content_hash FROM records WHERE key IN (SELECT value FROM json_each(?))"
+    return snapshot.rows(f"{sql} ORDER BY key", (json.dumps(list(keys)),))
 
 
-def _with_vectors(snapshot: Snapshot, rows: Sequence[Any]) -> list[StoredRecord]:
+def _sound(rows: Sequence[Any]) -> list[Any]:
+    """Those of these rows (columns as in `_READ`, from the key on) that are as they were written.
+
+    A damaged record is left out, with a warning: a wrong answer would be worse.
+    """
+    sound = [
+        row
+        for row in rows
+        if content_checksum(row[-8], row[-7], row[-6], row[-5], row[-4]) == row[-2]
+        and metadata_checksum(row[-8], row[-3]) == row[-1]
+    ]
+    if len(sound) < len(rows):
+        first = next(row for row in rows if row not in sound)
+        warnings.warn(
+            f"{len(rows) - len(sound)} stored record(s) are damaged (first: {first[-6]!r:.60}) and are left out; "
+            "run `vecdb check`",
+            VecdbWarning,
+            stacklevel=2,
+        )
+    return sound
+
+
+def _with_vectors(snapshot: Snapshot, found_rows: Sequence[Any]) -> list[StoredRecord]:
     read_blob = blob_reader(snapshot)
+    rows = _sound(found_rows)
     found: dict[int, dict[int, Vector]] = {row[0]: {} for row in rows}
     truncated: dict[int, set[int]] = {}
     damaged = 0
@@ -105,7 +126,7 @@ def _with_vectors(snapshot: Snapshot, rows: Sequence[Any]) -> list[StoredRecord]
             found[key],
             frozenset(truncated.get(key, ())),
         )
-        for key, id, kind, content, metadata in rows
+        for key, _, id, kind, content, metadata, _, _ in rows
     ]
 
 
@@ -126,9 +147,9 @@ def count(snapshot: Snapshot, collection_id: int, where: Filter | None = None) -
 _ALLOWED = """
     SELECT DISTINCT label FROM records JOIN record_vectors ON record_key = records.key
     WHERE collection_id = ? AND space_id = ? AND """
-_HITS = """
-    SELECT label, records.key, id, kind, content, metadata
-    FROM record_vectors JOIN records ON records.key = record_key WHERE label IN ({})"""
+_HITS = f"""
+    SELECT label, {_READ}
+    FROM record_vectors JOIN records ON records.key = record_key WHERE label IN """
 
 
 def allowed_labels(snapshot: Snapshot, collection_id: int, space_id: int, where: Filter) -> list[int]:
@@ -138,17 +159,26 @@ def allowed_labels(snapshot: Snapshot, collection_id: int, space_id: int, where:
 
 
 def hit_rows(snapshot: Snapshot, labels: Labels, where: Filter | None) -> list[Any]:
-    """(label, key, id, kind, content, metadata) of every (matching) record with one of these vectors."""
+    """(label, *`_READ`) of every (matching) record with one of these vectors.
+
+    Warns of a damaged record, which is left out, and of a vector that no record has.
+    """
     found: list[Any] = []
     wanted = labels.tolist()
     for start in range(0, len(wanted), 500):
         part = wanted[start : start + 500]
-        sql = _HITS.format(",".join("?" * len(part)))
+        sql = f"{_HITS}({','.join('?' * len(part))})"
         if where is None:
             found += snapshot.rows(sql, part)
         else:
             found += snapshot.rows(f"{sql} AND {where.sql}", (*part, *where.parameters))
-    return found
+    if where is None and len({row[0] for row in found}) < len(wanted):
+        warnings.warn(
+            "vectors that no record has were found, so there may be fewer hits than there should; run `vecdb check`",
+            VecdbWarning,
+            stacklevel=2,
+        )
+    return _sound(found)
 
 
 # --- blobs --------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from vecdb.storage.lock import WriterLock
 from vecdb.storage.tables import metadata, properties
 from vecdb.version import __version__
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x76656364  # "vecd", shown by `file`
 INDEX_FOLDER = "index"
 _PAGE_SIZE = 8192

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
-from vecdb.errors import CollectionNotFoundError
+from vecdb.errors import CollectionNotFoundError, CorruptDatabaseError, VecdbWarning
+from vecdb.storage.checksums import is_sealed, seal
 from vecdb.storage.embedding_cache import remember_collection
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.records import drop_unused_blobs
@@ -57,8 +59,16 @@ def space_state(snapshot: Snapshot, space_id: int) -> SpaceState | None:
 
 
 def collection_names(snapshot: Snapshot) -> list[str]:
-    """All names, in order of creation."""
-    return list(snapshot.execute(select(collections.c.name).order_by(collections.c.id)).scalars())
+    """All names, in order of creation. Warns of one that is damaged."""
+    rows = list(snapshot.execute(select(collections).order_by(collections.c.id)).mappings())
+    damaged = [row["name"] for row in rows if not is_sealed(collections, row)]
+    if damaged:
+        warnings.warn(
+            f"the row of collection {damaged[0]!r:.60} is damaged: this may not be its name; run `vecdb check`",
+            VecdbWarning,
+            stacklevel=2,
+        )
+    return [row["name"] for row in rows]
 
 
 def collection_id(snapshot: Snapshot, name: str) -> int | None:
@@ -82,8 +92,10 @@ def create_collection(transaction: Snapshot, name: str, rows: Sequence[Mapping[s
     made = datetime.now(UTC).isoformat(timespec="seconds")
     result = transaction.execute(insert(collections).values(name=name, created_at=made))
     key = int(result.inserted_primary_key[0])  # type: ignore[index]
+    seal(transaction, collections, key)
     for row in rows:
-        transaction.execute(insert(spaces).values(collection_id=key, **_encoded(row)))
+        result = transaction.execute(insert(spaces).values(collection_id=key, **_encoded(row)))
+        seal(transaction, spaces, int(result.inserted_primary_key[0]))  # type: ignore[index]
     return key
 
 
@@ -95,8 +107,19 @@ def delete_collection(transaction: Snapshot, key: int) -> None:
 
 
 def read_spaces(snapshot: Snapshot, key: int) -> list[SpaceRow]:
-    """The spaces of a collection, `default` first, then in order of creation."""
-    rows = snapshot.execute(select(spaces).where(spaces.c.collection_id == key).order_by(spaces.c.id)).mappings()
+    """The spaces of a collection, `default` first, then in order of creation.
+
+    Raises:
+        CorruptDatabaseError: the row of one is damaged.
+    """
+    query = select(spaces).where(spaces.c.collection_id == key).order_by(spaces.c.id)
+    rows = list(snapshot.execute(query).mappings())
+    damaged = next((row for row in rows if not is_sealed(spaces, row)), None)
+    if damaged is not None:
+        raise CorruptDatabaseError(
+            f"the row of space {damaged['name']!r:.60} (collection number {key}) is damaged, so its collection "
+            "cannot be used; restore a backup"
+        )
     found = [
         SpaceRow(
             id=row["id"],
@@ -122,6 +145,8 @@ def read_spaces(snapshot: Snapshot, key: int) -> list[SpaceRow]:
 def update_space(transaction: Snapshot, space_id: int, changes: Mapping[str, Any]) -> None:
     """Change what may change: options, environment, weights, probe."""
     transaction.execute(update(spaces).where(spaces.c.id == space_id).values(**_encoded(changes)))
+    if transaction.rows("SELECT 1 FROM spaces WHERE id = ?", (space_id,)):
+        seal(transaction, spaces, space_id)
 
 
 def _encoded(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,11 @@ def _id_column(name: str) -> Column[int]:
     return Column(name, Integer, primary_key=True, autoincrement=True)
 
 
+def _checksum_column(name: str = "checksum") -> Column[int]:
+    """See checksums.py; 0 only while a migration adds the column."""
+    return Column(name, Integer, nullable=False, server_default=text("0"))
+
+
 def _reference(name: str, target: str, *, nullable: bool = False) -> Column[int]:
     return Column(name, Integer, ForeignKey(target, ondelete="CASCADE"), nullable=nullable)
 
@@ -40,11 +45,13 @@ collections = Table(
     _id_column("id"),
     Column("name", Text, nullable=False, unique=True),
     Column("created_at", Text, nullable=False),
+    _checksum_column(),
     sqlite_autoincrement=True,
 )
 
 # last_label, last_removal: the newest change of the space; an index compares them with its own.
 # removal_floor: removals up to here are forgotten; an index that is older must be loaded anew.
+# checksum: of everything but these three.
 spaces = Table(
     "spaces",
     metadata,
@@ -65,6 +72,7 @@ spaces = Table(
     Column("last_label", Integer, nullable=False, server_default=text("0")),
     Column("last_removal", Integer, nullable=False, server_default=text("0")),
     Column("removal_floor", Integer, nullable=False, server_default=text("0")),
+    _checksum_column(),
     UniqueConstraint("collection_id", "name"),
     sqlite_autoincrement=True,
 )
@@ -81,6 +89,8 @@ records = Table(
     Column("content", Text),
     Column("content_hash", LargeBinary, nullable=False),
     Column("metadata", Text, nullable=False),
+    _checksum_column("content_checksum"),
+    _checksum_column("metadata_checksum"),
     UniqueConstraint("collection_id", "id"),
     sqlite_autoincrement=True,
 )
@@ -111,6 +121,7 @@ record_vectors = Table(
     Column("label", Integer, ForeignKey("vectors.label"), nullable=False),
     Column("source_hash", LargeBinary),
     Column("truncated", Integer, nullable=False, server_default=text("0")),
+    _checksum_column(),
     sqlite_with_rowid=False,
 )
 Index("record_vectors_by_label", record_vectors.c.label)
@@ -178,6 +189,7 @@ failures = Table(
     Column("error", Text, nullable=False),
     Column("retryable", Integer, nullable=False),
     Column("created_at", Text, nullable=False),
+    _checksum_column(),
     sqlite_autoincrement=True,
 )
 Index("failures_by_collection", failures.c.collection_id)
@@ -215,6 +227,7 @@ index_files = Table(
     Column("platform", Text, nullable=False),
     Column("unreachable", Text, nullable=False),
     Column("created_at", Text, nullable=False),
+    _checksum_column(),
     sqlite_autoincrement=True,
 )
 Index("index_files_by_space", index_files.c.space_id)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vecdb.storage import embedding_cache
+from vecdb.storage.checksums import content_checksum, link_checksum, metadata_checksum
 from vecdb.storage.embedding_cache import remember_records
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
@@ -49,12 +50,18 @@ class NewRecord:
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """What decides whether a record must be written again. `vector_hashes`: by space id."""
+    """What decides whether a record must be written again.
+
+    Attributes:
+        vector_hashes: by space id.
+        damaged: whether content or metadata do not fit their checksums: it is written again in any case.
+    """
 
     key: int
     content_hash: bytes
     metadata: str
     vector_hashes: dict[int, bytes]
+    damaged: bool
 
 
 def existing_records(
@@ -62,11 +69,21 @@ def existing_records(
 ) -> dict[str, Existing]:
     """Those of these ids that are stored, by id."""
     rows = snapshot.rows(
-        "SELECT id, key, content_hash, metadata FROM records "
+        "SELECT id, key, content_hash, metadata, kind, content, content_checksum, metadata_checksum FROM records "
         "WHERE collection_id = ? AND id IN (SELECT value FROM json_each(?))",
         (collection_id, json.dumps(list(ids))),
     )
-    found = {id: Existing(key, content_hash, metadata, {}) for id, key, content_hash, metadata in rows}
+    found = {
+        id: Existing(
+            key,
+            content_hash,
+            metadata,
+            {},
+            content_checksum(key, collection_id, id, kind, content) != of_content
+            or metadata_checksum(key, metadata) != of_metadata,
+        )
+        for id, key, content_hash, metadata, kind, content, of_content, of_metadata in rows
+    }
     if with_vectors and found:
         by_key = {existing.key: existing for existing in found.values()}
         # The hash is made anew: a damaged vector must not pass for what it was.
@@ -86,17 +103,27 @@ def insert_records(transaction: Snapshot, collection_id: int, new: Sequence[NewR
     """Store records with ids that are not stored yet; a stored one raises `sqlite3.IntegrityError`."""
     first = _sequence(transaction, "records") + 1
     transaction.write_many(
-        "INSERT INTO records (key, collection_id, id, kind, content, content_hash, metadata) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO records (key, collection_id, id, kind, content, content_hash, metadata, content_checksum, "
+        "metadata_checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (key, collection_id, record.id, record.kind, record.content, record.content_hash, record.metadata)
+            (
+                key,
+                collection_id,
+                record.id,
+                record.kind,
+                record.content,
+                record.content_hash,
+                record.metadata,
+                content_checksum(key, collection_id, record.id, record.kind, record.content),
+                metadata_checksum(key, record.metadata),
+            )
             for key, record in enumerate(new, first)
         ],
     )
     _link(transaction, list(enumerate(new, first)))
 
 
-def replace_records(transaction: Snapshot, changed: Sequence[tuple[int, NewRecord]]) -> None:
+def replace_records(transaction: Snapshot, collection_id: int, changed: Sequence[tuple[int, NewRecord]]) -> None:
     """Give stored records (by key) other content, metadata and vectors. Their place in the order stays."""
     keys = [key for key, _ in changed]
     old = _labels_of(transaction, keys)
@@ -110,8 +137,20 @@ def replace_records(transaction: Snapshot, changed: Sequence[tuple[int, NewRecor
         "DELETE FROM blob_references WHERE record_key IN (SELECT value FROM json_each(?))", (listed,)
     )
     transaction.write_many(
-        "UPDATE records SET kind = ?, content = ?, content_hash = ?, metadata = ? WHERE key = ?",
-        [(record.kind, record.content, record.content_hash, record.metadata, key) for key, record in changed],
+        "UPDATE records SET kind = ?, content = ?, content_hash = ?, metadata = ?, content_checksum = ?, "
+        "metadata_checksum = ? WHERE key = ?",
+        [
+            (
+                record.kind,
+                record.content,
+                record.content_hash,
+                record.metadata,
+                content_checksum(key, collection_id, record.id, record.kind, record.content),
+                metadata_checksum(key, record.metadata),
+                key,
+            )
+            for key, record in changed
+        ],
     )
     _link(transaction, changed)
     _drop_orphans(transaction, old)
@@ -121,7 +160,10 @@ def replace_records(transaction: Snapshot, changed: Sequence[tuple[int, NewRecor
 
 def update_metadata(transaction: Snapshot, changes: Iterable[tuple[int, str]]) -> None:
     """Change the metadata of stored records: (key, JSON)."""
-    transaction.write_many("UPDATE records SET metadata = ? WHERE key = ?", [(text, key) for key, text in changes])
+    transaction.write_many(
+        "UPDATE records SET metadata = ?, metadata_checksum = ? WHERE key = ?",
+        [(text, metadata_checksum(key, text), key) for key, text in changes],
+    )
 
 
 def find_keys(snapshot: Snapshot, collection_id: int, ids: Sequence[str] | None, where: Filter | None) -> list[int]:
@@ -174,14 +216,27 @@ def _link(transaction: Snapshot, keyed: Sequence[tuple[int, NewRecord]]) -> None
         if record.blobs:
             put_blobs(transaction, record.blobs, record_key=key)
     for space_id, pairs in by_space.items():
-        labels = _put_vectors(transaction, space_id, [vector.data for _, vector in pairs])
-        transaction.write_many(
-            "INSERT INTO record_vectors (record_key, space_id, label, source_hash, truncated) VALUES (?, ?, ?, ?, ?)",
-            [
-                (key, space_id, label, vector.source_hash, int(vector.truncated))
-                for (key, vector), label in zip(pairs, labels, strict=True)
-            ],
-        )
+        _link_vectors(transaction, space_id, pairs)
+
+
+def _link_vectors(transaction: Snapshot, space_id: int, pairs: Sequence[tuple[int, NewVector]]) -> None:
+    labels = _put_vectors(transaction, space_id, [vector.data for _, vector in pairs])
+    _put_links(
+        transaction,
+        [
+            (key, space_id, label, vector.source_hash, int(vector.truncated))
+            for (key, vector), label in zip(pairs, labels, strict=True)
+        ],
+    )
+
+
+def _put_links(transaction: Snapshot, rows: Sequence[tuple[int, int, int, bytes | None, int]]) -> None:
+    """Say which record has which vector: (record key, space, label, source hash, truncated)."""
+    transaction.write_many(
+        "INSERT INTO record_vectors (record_key, space_id, label, source_hash, truncated, checksum) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        [(*row, link_checksum(*row)) for row in rows],
+    )
 
 
 def _put_vectors(transaction: Snapshot, space_id: int, found: Sequence[bytes]) -> list[int]:
@@ -212,23 +267,42 @@ def _stored_labels(transaction: Snapshot, space_id: int, vectors: Mapping[bytes,
     hashes = list(vectors)
     for start in range(0, len(hashes), 500):
         part = hashes[start : start + 500]
-        for digest, label, data in transaction.rows(
-            f"SELECT hash, label, data FROM vectors WHERE space_id = ? AND hash IN ({','.join('?' * len(part))})",
+        for digest, label, crc, data in transaction.rows(
+            "SELECT hash, label, checksum, data FROM vectors "
+            f"WHERE space_id = ? AND hash IN ({','.join('?' * len(part))})",
             (space_id, *part),
         ):
             sound = vectors[digest]
-            labels[digest] = label if data == sound else replace_vector(transaction, space_id, label, sound)
+            is_sound = data == sound and crc == checksum(sound)
+            labels[digest] = label if is_sound else _replace_vector(transaction, space_id, label, sound)
     return labels
 
 
-def replace_vector(transaction: Snapshot, space_id: int, label: int, data: bytes) -> int:
+def _replace_vector(transaction: Snapshot, space_id: int, label: int, data: bytes) -> int:
     """Give the records of a damaged vector a sound one, and return its label; indexes forget the old one."""
     # Under its own hash the damaged row would count as the sound vector, stored already.
     transaction.driver.execute("UPDATE vectors SET hash = randomblob(16) WHERE label = ?", (label,))
     (sound,) = _put_vectors(transaction, space_id, [data])
-    transaction.driver.execute("UPDATE record_vectors SET label = ? WHERE label = ?", (sound, label))
+    rows = transaction.rows("SELECT record_key, source_hash, truncated FROM record_vectors WHERE label = ?", (label,))
+    transaction.driver.execute("DELETE FROM record_vectors WHERE label = ?", (label,))
+    _put_links(transaction, [(key, space_id, sound, source_hash, cut) for key, source_hash, cut in rows])
     _drop_orphans(transaction, [(label, space_id)])
     return sound
+
+
+def relink(transaction: Snapshot, space_id: int, found: Sequence[tuple[int, bytes, NewVector]]) -> None:
+    """Give records, by their keys, a new vector in one space, if their content still has this hash."""
+    rows = {key: (content_hash, vector) for key, content_hash, vector in found}
+    now = transaction.rows(
+        "SELECT key, content_hash FROM records WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(rows)),)
+    )
+    keyed = [(key, rows[key][1]) for key, content_hash in now if rows[key][0] == content_hash]
+    old = [pair for pair in _labels_of(transaction, [key for key, _ in keyed]) if pair[1] == space_id]
+    transaction.write_many(
+        "DELETE FROM record_vectors WHERE record_key = ? AND space_id = ?", [(key, space_id) for key, _ in keyed]
+    )
+    _link_vectors(transaction, space_id, keyed)
+    _drop_orphans(transaction, old)
 
 
 def _labels_of(transaction: Snapshot, keys: Sequence[int]) -> list[tuple[int, int]]:
