@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import stat
 import uuid
@@ -20,6 +21,7 @@ from vecdb.errors import (
     SchemaVersionError,
     StorageError,
 )
+from vecdb.storage.durable import sync_file, sync_folder
 from vecdb.storage.engine import (
     DATABASE_FILE,
     LOCK_FILE,
@@ -29,12 +31,18 @@ from vecdb.storage.engine import (
     configure,
     translated,
 )
+from vecdb.storage.file_systems import warn_of_network_file_system
 from vecdb.storage.lock import WriterLock
+from vecdb.storage.schema_check import (
+    APPLICATION_ID,
+    require_no_code,
+    require_schema,
+    stored_revision,
+)
 from vecdb.storage.tables import metadata, properties
 from vecdb.version import __version__
 
 SCHEMA_VERSION = 3
-APPLICATION_ID = 0x76656364  # "vecd", shown by `file`
 INDEX_FOLDER = "index"
 _PAGE_SIZE = 8192
 _OWN_FILES = {LOCK_FILE, INDEX_FOLDER, *(DATABASE_FILE + suffix for suffix in ("", "-wal", "-shm", "-journal"))}
@@ -46,14 +54,18 @@ def open_engine(folder: Path, *, read_only: bool, durability: Durability, timeou
     Raises:
         InvalidInputError: the path is a file, or a folder with other things in it.
         NotFoundError: there is nothing, and `read_only` forbids making it.
+        ReadOnlyError: it cannot be written, and `read_only` is not given.
         CorruptDatabaseError: what is there is not a vecdb database.
         SchemaVersionError: it has another schema than this vecdb.
     """
     _check_path(folder)
+    warn_of_network_file_system(folder)
     if not _has_tables(folder / DATABASE_FILE):
         if read_only:
             raise NotFoundError(f"there is no vecdb database at {folder}; check the path", name=str(folder))
         _make(folder, durability, timeout)
+    elif not read_only:
+        _require_writable(folder)
     engine = DatabaseEngine(folder, read_only=read_only, durability=durability, timeout=timeout)
     try:
         check_schema(engine)
@@ -75,6 +87,16 @@ def _check_path(folder: Path) -> None:
         raise StorageError(f"cannot open {shown}: {error.strerror}; give another path") from error
     if not is_folder:
         raise InvalidInputError(f"{folder} is a file, but a vecdb database is a folder; give another path")
+    file = folder / DATABASE_FILE
+    if file.is_symlink():
+        # SQLite would keep the log beside the file it leads to, and others would take another lock.
+        raise StorageError(f"{file} is a link to another place; put the file itself there, or link the whole folder")
+
+
+def _require_writable(folder: Path) -> None:
+    for path in (folder, folder / DATABASE_FILE):
+        if not os.access(path, os.W_OK):
+            raise ReadOnlyError(f"{path} cannot be written; make it writable, or open with read_only=True")
 
 
 def _has_content(file: Path) -> bool:
@@ -165,27 +187,37 @@ def revision(version: int) -> str:
 
 
 def check_schema(engine: DatabaseEngine) -> None:
-    """Raise unless the file is a vecdb database of this version's schema, without foreign code in it."""
+    """Raise unless the file is a vecdb database of this version's schema, without foreign code in it.
+
+    Raises:
+        CorruptDatabaseError, SchemaVersionError.
+    """
     with engine.snapshot() as snapshot:
-        one = snapshot.driver.execute
-        application = one("PRAGMA application_id").fetchone()[0]
-        version = one("PRAGMA user_version").fetchone()[0]
-        kinds = one("SELECT type, name FROM sqlite_schema").fetchall()
-    names = {name for kind, name in kinds if kind == "table"}
-    if application != APPLICATION_ID:
-        raise CorruptDatabaseError(f"{engine.file} is an SQLite file but not a vecdb database; give another path")
-    if version != SCHEMA_VERSION:
-        raise _version_error(engine.folder, version)
-    # A trigger or a view in a stranger's file is code that runs on our statements.
-    code = sorted(name for kind, name in kinds if kind in ("trigger", "view"))
-    if code:
+        version = _version(snapshot.driver, engine.file)
+        if version == SCHEMA_VERSION:
+            require_schema(snapshot.driver, engine.file)
+            _require_recorded(snapshot.driver, engine.file, version)
+            return
+        if version < SCHEMA_VERSION:
+            require_no_code(snapshot.driver, engine.file)
+            _require_recorded(snapshot.driver, engine.file, version)
+    raise _version_error(engine.folder, version)
+
+
+def _version(connection: sqlite3.Connection, file: Path) -> int:
+    """The schema version that the file's header says."""
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise CorruptDatabaseError(f"{file} is an SQLite file but not a vecdb database; give another path")
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _require_recorded(connection: sqlite3.Connection, file: Path, version: int) -> None:
+    """Raise unless alembic's table says the same version as the file's header: one of them lies."""
+    recorded = stored_revision(connection, file)
+    if recorded != revision(version):
         raise CorruptDatabaseError(
-            f"{engine.file} holds a trigger or view ({code[0]!r}), which vecdb never makes; "
-            "do not use this file, restore a backup"
+            f"{file} says that its schema is {version} and that it is {recorded!r:.40}; restore a backup"
         )
-    missing = sorted(set(metadata.tables) - names)
-    if missing:
-        raise CorruptDatabaseError(f"{engine.file} lacks the table {missing[0]!r}; restore a backup")
 
 
 def _version_error(folder: Path, version: int) -> SchemaVersionError:
@@ -218,8 +250,10 @@ def upgrade(folder: Path, *, timeout: float, script_location: Path | None = None
 
     Raises:
         SchemaVersionError: the database is newer than this vecdb.
+        CorruptDatabaseError: it is not ours, or holds what vecdb never makes.
         StorageError: the upgrade failed; the database is as it was.
     """
+    _check_path(folder)
     if not _has_content(folder / DATABASE_FILE):
         raise NotFoundError(f"there is no vecdb database at {folder}; check the path", name=str(folder))
     scripts = script_location or migrations_folder()
@@ -229,6 +263,8 @@ def upgrade(folder: Path, *, timeout: float, script_location: Path | None = None
             return _upgrade(folder, scripts, target)
     except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
         raise translated(error, folder) from error
+    except OSError as error:
+        raise StorageError(f"cannot upgrade {folder}: {error.strerror}; nothing was changed") from error
     finally:
         lock.close()
 
@@ -243,8 +279,11 @@ def _upgrade(folder: Path, scripts: Path, target: str) -> Path | None:
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     head = int(ScriptDirectory.from_config(config).get_current_head() or 0)
 
+    file = folder / DATABASE_FILE
+
     def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(folder / DATABASE_FILE, isolation_level=None)
+        connection = sqlite3.connect(file, isolation_level=None)
+        configure(connection, "full")
         # Foreign keys are off while tables change: altering one by copying it would cascade deletes,
         # and the pragma does nothing inside a transaction.
         connection.execute("PRAGMA foreign_keys = OFF")
@@ -254,6 +293,10 @@ def _upgrade(folder: Path, scripts: Path, target: str) -> Path | None:
     if copy is None:
         return None
     with beginning_with("BEGIN IMMEDIATE", connect).begin() as connection:
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, sqlite3.Connection):
+            raise StorageError(f"unexpected database driver {type(driver).__name__}; use the standard sqlite3 module")
+        _require_upgradable(driver, file)  # again, now that nothing can be written meanwhile
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, target)
@@ -263,30 +306,46 @@ def _upgrade(folder: Path, scripts: Path, target: str) -> Path | None:
             raise StorageError(
                 f"upgrading {folder} failed and nothing was changed: {type(error).__name__}: {error}; report it"
             ) from error
-        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+        broken = driver.execute("PRAGMA foreign_key_check").fetchall()
         if broken:
             raise StorageError(
-                f"upgrading {folder} leaves dangling rows in {broken[0][0]!r}; nothing was changed: run `vecdb check`"
+                f"upgrading {folder} leaves dangling rows in {broken[0][0]!r}; nothing was changed: restore a backup"
             )
-        connection.exec_driver_sql(f"PRAGMA user_version = {head}")
+        if head == SCHEMA_VERSION:  # what a stranger put into an older schema is seen only now
+            require_schema(driver, file)
+        driver.execute(f"PRAGMA user_version = {head}")
     return copy
 
 
+def _require_upgradable(connection: sqlite3.Connection, file: Path) -> None:
+    """Raise if code of a stranger would run in a migration, or the file lies about its version."""
+    require_no_code(connection, file)
+    _require_recorded(connection, file, _version(connection, file))
+
+
 def _copy_before(connection: sqlite3.Connection, folder: Path, head: int) -> Path | None:
-    """A copy of a database that is older than `head`; None if it is not."""
+    """A copy of a database that is older than `head`, on the disk; None if it is not older."""
     with closing(connection):
-        if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise CorruptDatabaseError(f"{folder / DATABASE_FILE} is not a vecdb database; give another path")
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        for leftover in folder.glob(f"{DATABASE_FILE}.before-upgrade-*.tmp*"):  # of an upgrade that was killed
+            leftover.unlink(missing_ok=True)
+        connection.execute("BEGIN")
+        found = _version(connection, folder / DATABASE_FILE)
         if found > head:
             raise _version_error(folder, found)
+        _require_upgradable(connection, folder / DATABASE_FILE)
+        connection.execute("COMMIT")
         if found == head:
             return None
         copy = folder / f"{DATABASE_FILE}.before-upgrade-{found}"
         temporary = copy.with_name(copy.name + ".tmp")
-        temporary.unlink(missing_ok=True)
-        connection.execute("VACUUM INTO ?", (str(temporary),))
-        temporary.replace(copy)
+        try:
+            connection.execute("VACUUM INTO ?", (str(temporary),))
+            sync_file(temporary)
+            temporary.replace(copy)
+            sync_folder(folder)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         return copy
 
 
