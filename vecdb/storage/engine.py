@@ -38,6 +38,7 @@ DATABASE_FILE = "vecdb.sqlite3"
 LOCK_FILE = "writer.lock"
 _CACHE_KIB = 32 * 1024
 _CHECKPOINT_BYTES = 64 * 1024 * 1024
+_WITHOUT_LOCKS = "win32-none" if os.name == "nt" else "unix-none"  # SQLite's names for file access that locks nothing
 
 # Connections that a forked child inherited: neither used nor closed there, or the parent would lose locks.
 _INHERITED: list[object] = []
@@ -84,6 +85,7 @@ class DatabaseEngine:
         self.folder = folder
         self.file = folder / DATABASE_FILE
         self._log = folder / (DATABASE_FILE + "-wal")
+        self._shared_memory = folder / (DATABASE_FILE + "-shm")
         self.read_only = read_only
         self.writer_lock = WriterLock(folder / LOCK_FILE, timeout)
         self._durability = durability
@@ -93,7 +95,7 @@ class DatabaseEngine:
     def _start(self) -> None:
         self._closed = False
         self._local = threading.local()
-        self._immutable: tuple[int, int, bool] | None = None
+        self._unlocked: _Stamp | None = None  # of the files, where they are read without locks
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._busy: set[Connection] = set()  # in a snapshot now
         self._busy_lock = threading.Lock()
@@ -115,10 +117,16 @@ class DatabaseEngine:
                 raise self._closed_error()
             snapshot = idle.pop() if idle else self._connect(self._reading)
             self._busy.add(snapshot.connection)
+        unlocked = self._unlocked
         try:
             try:
                 snapshot.driver.execute("BEGIN")
                 yield snapshot
+                if unlocked is not None and unlocked[0] != self._stamp()[0]:
+                    raise DatabaseLockedError(
+                        f"the database {self.folder} was written while it was read in a place where it cannot be "
+                        "locked; try again"
+                    )
             finally:
                 if snapshot.connection.in_transaction():
                     snapshot.connection.rollback()
@@ -134,17 +142,16 @@ class DatabaseEngine:
 
     def _idle_readers(self) -> list[Snapshot]:
         """This thread's reading connections that are not in use: several, if one snapshot is taken inside another."""
-        if self._immutable is not None and self._immutable != self._file_stamp():
-            # SQLite trusts that an immutable file never changes, but its owner may have written to it.
-            self._immutable, self._local = None, threading.local()
+        if self._unlocked is not None and self._unlocked != self._stamp():
+            # SQLite trusts that nobody writes to what it reads without locks, but its owner may have done so.
+            self._unlocked, self._local = None, threading.local()
         idle: list[Snapshot] | None = getattr(self._local, "idle", None)
         if idle is None:
             idle = self._local.idle = []
         return idle
 
-    def _file_stamp(self) -> tuple[int, int, bool]:
-        status = self.file.stat()
-        return status.st_size, status.st_mtime_ns, self._log.exists()
+    def _stamp(self) -> _Stamp:
+        return _size_and_time(self.file), _size_and_time(self._log), self._shared_memory.exists()
 
     @contextmanager
     def transaction(self) -> Iterator[Snapshot]:
@@ -238,12 +245,18 @@ class DatabaseEngine:
         return Snapshot(connection, driver)
 
     def _driver_connection(self) -> sqlite3.Connection:
-        mode = "rw"
+        mode, locks = "rw", True
         if self.read_only:
             mode = "ro"
-            if not os.access(self.folder, os.W_OK) and not self._log.exists():
-                mode = "ro&immutable=1"  # SQLite could not make its shared-memory file here
-                self._immutable = self._file_stamp()
+            if not os.access(self.folder, os.W_OK):
+                # SQLite cannot make its shared memory here. Where there is none, nobody has the database open.
+                stamp = self._stamp()
+                if stamp[1] is None:
+                    mode, self._unlocked = "ro&immutable=1", stamp
+                elif not stamp[2]:
+                    # With a log, which holds what was committed last: exclusive mode needs no shared memory,
+                    # and gets by without a lock, which a file open for reading only cannot give.
+                    mode, locks, self._unlocked = f"ro&vfs={_WITHOUT_LOCKS}", False, stamp
         name = urllib.parse.quote(str(self.file.absolute()))
         connection = sqlite3.connect(
             f"file:{name}?mode={mode}",
@@ -254,6 +267,8 @@ class DatabaseEngine:
             cached_statements=256,
         )
         try:
+            if not locks:
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             configure(connection, self._durability)
         except BaseException:
             connection.close()
@@ -265,6 +280,18 @@ class DatabaseEngine:
 
     def _translated(self, error: Exception) -> StorageError:
         return translated(error, self.folder)
+
+
+_Stamp = tuple[tuple[int, int] | None, tuple[int, int] | None, bool]
+"""Size and time of the database file, of its log, and whether it has shared memory."""
+
+
+def _size_and_time(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def beginning_with(begin: str | None, connect: Callable[[], sqlite3.Connection]) -> Engine:
@@ -312,6 +339,10 @@ def translated(error: Exception, folder: Path) -> StorageError:
     """SQLite's and SQLAlchemy's errors as ours: the only place that knows them."""
     original = getattr(error, "orig", None) or error
     code = getattr(original, "sqlite_errorcode", None)
+    if code is None and str(original).startswith("Could not decode to UTF-8"):  # said by the driver, not by SQLite
+        return CorruptDatabaseError(
+            f"database {folder}: a stored text is not UTF-8 ({str(original)[26:106]!r}); restore a backup"
+        )
     if "closed database" in str(original):
         return DatabaseClosedError(f"the database {folder} was closed; open it again with vecdb.open")
     kind, advice = _MESSAGES.get(code or 0) or _MESSAGES.get((code or 0) & 0xFF, (StorageError, ""))

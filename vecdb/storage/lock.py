@@ -103,8 +103,10 @@ class WriterLock:
 
     def _open(self) -> int:
         if self._descriptor is None:
+            # In a stranger's folder it may be a link to a file that matters.
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
             try:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+                self._descriptor = os.open(self._path, flags, 0o600)
             except OSError as error:
                 raise ReadOnlyError(
                     f"cannot write the lock file {self._path}: {error.strerror}; "
