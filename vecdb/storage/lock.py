@@ -43,6 +43,34 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
+def claim(path: Path) -> int:
+    """Mark a file or folder as in use, for as long as this process lives; the descriptor to close in the end.
+
+    Windows locks would keep others, and libraries of this process, from the content: there nothing is marked.
+    """
+    if sys.platform == "win32":  # pragma: no cover  (the tests run on Linux)
+        return os.open(os.devnull, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        _try_lock(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether whoever claimed this file or folder is gone. On Windows: whether it is old."""
+    if sys.platform == "win32":  # pragma: no cover
+        return time.time() - path.stat().st_mtime > _OLD
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return _try_lock(descriptor)
+    finally:
+        os.close(descriptor)  # lets go of the lock, too
+
+
+_OLD = 3600.0  # seconds; nobody writes one file for so long
 _FIRST_WAIT = 0.0005
 _LONGEST_WAIT = 0.02
 
@@ -86,6 +114,15 @@ class WriterLock:
         if self._descriptor is not None:
             _unlock(self._descriptor)
         self._thread_lock.release()
+
+    def is_free(self) -> bool:
+        """Whether nobody holds it now: a guess, for work that may as well be done later."""
+        if self._thread_lock.locked():
+            return False
+        try:
+            return is_abandoned(self._path)
+        except OSError:
+            return True  # not made yet, or not to be opened: taking it will say why
 
     def close(self) -> None:
         """Give the file back. The lock may be used again afterwards."""

@@ -67,7 +67,7 @@ def get_records(snapshot: Snapshot, collection_id: int, ids: Sequence[str]) -> d
 def read_page(snapshot: Snapshot, collection_id: int, after: int) -> tuple[list[StoredRecord], int | None]:
     """The next records in insertion order, with keys above `after`, and the key to go on after; None at the end."""
     rows = snapshot.rows(_PAGE, (collection_id, after, PAGE))
-    return _with_vectors(snapshot, rows), rows[-1][0] if len(rows) == PAGE else None
+    return _with_vectors(snapshot, rows), rows[-1][0] if rows else None
 
 
 def content_rows(snapshot: Snapshot, keys: Sequence[int]) -> list[Any]:
