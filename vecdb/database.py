@@ -94,7 +94,8 @@ def upgrade(path: str | os.PathLike[str], *, timeout: float = DEFAULT_TIMEOUT) -
 class Database:
     """An open database; use `vecdb.open`. A context manager; safe to use from several threads.
 
-    After a fork, the child may go on using it: it opens connections and indexes of its own.
+    After a fork, the child may go on using it: it opens connections and indexes of its own. Only a child
+    that is forked in the middle of a call (from the progress of a backup) cannot.
     """
 
     def __init__(self, engine: DatabaseEngine, plugins: Plugins) -> None:
@@ -364,9 +365,8 @@ class Database:
             raise DatabaseClosedError(f"the database {self.path} was closed; open it again with vecdb.open")
 
     def _reset_after_fork(self) -> None:
-        """In a forked child: connections, locks, threads and indexes of the parent are of no use."""
+        """In a forked child: locks, threads and indexes of the parent are of no use; the engine saw to itself."""
         self._lock = threading.Lock()
-        self._engine.reset_after_fork()
         self._builder.reset_after_fork()
         for space in self._open_spaces:
             space.reset_after_fork()

@@ -30,6 +30,7 @@ from vecdb.errors import (
     ReadOnlyError,
     StorageError,
 )
+from vecdb.storage.forks import hold_at_fork
 from vecdb.storage.lock import WriterLock
 
 Durability = Literal["full", "normal"]
@@ -42,6 +43,7 @@ _WITHOUT_LOCKS = "win32-none" if os.name == "nt" else "unix-none"  # SQLite's na
 
 # Connections that a forked child inherited: neither used nor closed there, or the parent would lose locks.
 _INHERITED: list[object] = []
+_FORK_WAIT = 10.0  # seconds; a fork waits so long for other threads to leave the database
 
 
 class Snapshot:
@@ -91,14 +93,18 @@ class DatabaseEngine:
         self._durability = durability
         self._timeout = timeout
         self._start()
+        hold_at_fork(self)
 
     def _start(self) -> None:
         self._closed = False
         self._local = threading.local()
         self._unlocked: _Stamp | None = None  # of the files, where they are read without locks
+        self._forked_inside = False
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
-        self._busy: set[Connection] = set()  # in a snapshot now
-        self._busy_lock = threading.Lock()
+        self._busy: dict[Connection, int] = {}  # in a snapshot or a transaction now, and of which thread
+        self._busy_lock = threading.RLock()  # re-entrant: a signal's handler may fork
+        self._gate = threading.Condition(self._busy_lock)
+        self._forking = False
         # Snapshots begin on the driver itself, for speed; SQLAlchemy need not say it again.
         self._reading = beginning_with(None, self._driver_connection)
         self._writing = beginning_with("BEGIN IMMEDIATE", self._driver_connection)
@@ -109,14 +115,11 @@ class DatabaseEngine:
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """A read transaction: everything read inside is of one moment, and blocks nobody."""
-        if self._closed:
-            raise self._closed_error()
-        idle = self._idle_readers()
         with self._busy_lock:
-            if self._closed:
-                raise self._closed_error()
+            self._pass_gate()
+            idle = self._idle_readers()
             snapshot = idle.pop() if idle else self._connect(self._reading)
-            self._busy.add(snapshot.connection)
+            self._busy[snapshot.connection] = threading.get_ident()
         unlocked = self._unlocked
         try:
             try:
@@ -132,13 +135,25 @@ class DatabaseEngine:
                     snapshot.connection.rollback()
                 snapshot.driver.rollback()
                 with self._busy_lock:
-                    self._busy.discard(snapshot.connection)
+                    self._leave(snapshot)
                     if self._closed:
                         snapshot.connection.close()
                     else:
                         idle.append(snapshot)  # one whose rollback was interrupted is not used again
         except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
             raise self._translated(error) from error
+
+    def _pass_gate(self) -> None:
+        """Wait while the process forks; those who are inside go on, so that they come to an end."""
+        while self._forking and threading.get_ident() not in self._busy.values():
+            self._gate.wait()
+        if self._closed:
+            raise self._closed_error()
+
+    def _leave(self, snapshot: Snapshot) -> None:
+        self._busy.pop(snapshot.connection, None)
+        if self._forking:
+            self._gate.notify_all()
 
     def _idle_readers(self) -> list[Snapshot]:
         """This thread's reading connections that are not in use: several, if one snapshot is taken inside another."""
@@ -176,11 +191,15 @@ class DatabaseEngine:
         if self._closed:
             raise self._closed_error()
         with self.writer_lock:
-            if self._writer is None:
-                self._writer = self._connect(self._writing)
-            elif self._closed:
-                raise self._closed_error()
-            yield self._writer
+            with self._busy_lock:
+                self._pass_gate()
+                writer = self._writer = self._writer or self._connect(self._writing)
+                self._busy[writer.connection] = threading.get_ident()
+            try:
+                yield writer
+            finally:
+                with self._busy_lock:
+                    self._leave(writer)
 
     def checkpoint(self) -> None:
         """Move the write-ahead log into the database file, as far as readers allow."""
@@ -219,15 +238,41 @@ class DatabaseEngine:
                     connection.close()
         self._writer = None
 
+    def before_fork(self) -> None:
+        """Wait until no thread is inside, and close every connection, so that a child inherits none.
+
+        SQLite remembers for the whole process which locks it holds on a file. A child would take its
+        parent's for its own, and none of its own: the parent's closing could then delete the log that the
+        child writes to, and what another thread held at that moment the child would find locked for ever.
+        """
+        self._busy_lock.acquire()
+        self._forking = True
+        own = threading.get_ident()
+        self._gate.wait_for(lambda: all(thread == own for thread in self._busy.values()), _FORK_WAIT)
+        for connection in list(self._open):
+            if connection not in self._busy:
+                connection.close()
+        self._local = threading.local()
+        if self._writer is not None and self._writer.connection not in self._busy:
+            self._writer = None
+
+    def after_fork(self) -> None:
+        """In the parent: let the others go on."""
+        self._forking = False
+        self._gate.notify_all()
+        self._busy_lock.release()
+
     def reset_after_fork(self) -> None:
-        """In a forked child: leave the parent's connections alone and start with fresh ones."""
-        _INHERITED.extend([self._local, *self._open, self._writer])
+        """In a forked child: start anew, or refuse to, where a connection in use had to be inherited."""
+        _INHERITED.extend([self._local, *self._busy, self._writer])
+        inherited = bool(self._busy)
         self._reading.dispose(close=False)
         self._writing.dispose(close=False)
         self.writer_lock.reset_after_fork()
         closed = self._closed
         self._start()
-        self._closed = closed
+        self._closed = closed or inherited
+        self._forked_inside = inherited
 
     # --- connections ---
 
@@ -276,6 +321,11 @@ class DatabaseEngine:
         return connection
 
     def _closed_error(self) -> DatabaseClosedError:
+        if self._forked_inside:
+            return DatabaseClosedError(
+                f"this process was forked in the middle of a call of the database {self.folder}, so it cannot use "
+                "it; fork outside of such calls, or use the database in a new process"
+            )
         return DatabaseClosedError(f"the database {self.folder} was closed; open it again with vecdb.open")
 
     def _translated(self, error: Exception) -> StorageError:
