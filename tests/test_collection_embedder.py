@@ -216,3 +216,20 @@ def test_a_runtime_option_that_changes_vectors_after_all_is_found_by_the_probe(f
         with pytest.raises(EmbedderMismatchError, match="drift"):
             database.get_or_create_collection("texts", embedder="counting", embedder_options={"drift": 5.0})
         assert database.collection("texts").search("a", k=1)[0].id == "x"  # as it was before
+
+
+def test_an_embedder_that_now_makes_longer_vectors_is_refused_and_nothing_is_written(folder, reopened, monkeypatch):
+    """Stored, such a vector would be left out of searches: the record would be there and never found."""
+    make(folder)
+    monkeypatch.setattr("tests.storage.embedders.DIMENSION", 9)
+    texts = reopened()
+    for call in (
+        lambda: texts.add(["new"], ids=["new"]),
+        lambda: texts.ingest([vecdb.Record("new", "new")], on_error="quarantine"),
+        lambda: texts.search("new"),
+    ):
+        with pytest.raises(EmbedderMismatchError, match="now makes vectors of length 9, and made 8") as caught:
+            call()
+        assert (caught.value.expected, caught.value.got) == ("8", "9")
+    assert [record.id for record in texts] == list("xyz")
+    assert texts.failures() == []

@@ -102,8 +102,21 @@ class Space:
         return probe == own or probes_agree(probe_from_bytes(probe), probe_from_bytes(own))
 
     def embed(self, items: Sequence[Any], role: Role, progress: Progress | None = None) -> Embedded:
-        """Embed contents with the space's embedder; the vectors are ready to be stored or searched."""
-        return self.host().embed(items, role, metric=self.row.metric, progress=progress)
+        """Embed contents with the space's embedder; the vectors are ready to be stored or searched.
+
+        Raises:
+            EmbedderMismatchError: the vectors have another length than those of the space.
+        """
+        embedded = self.host().embed(items, role, metric=self.row.metric, progress=progress)
+        expected, got = self.row.dimension, embedded.vectors.shape[1]
+        if got != expected:
+            raise EmbedderMismatchError(
+                f"{self.what}: embedder {self.row.embedder!r} now makes vectors of length {got}, and made {expected} "
+                "when the collection was made; give it the old options and files, or make a new collection",
+                expected=str(expected),
+                got=str(got),
+            )
+        return embedded
 
     def as_stored(self, vectors: Any, *, what: str) -> Vector:
         """The caller's vectors (n, dimension), checked, and of length 1 where the metric is cosine."""
