@@ -5,57 +5,24 @@ A longer campaign: VECDB_TEST_EXAMPLES=5000 pytest tests/test_state_machine.py
 
 from __future__ import annotations
 
-import itertools
 import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import vecdb
-from tests.storage.filter_oracle import matches
+from tests.oracle import CONTENTS, DIMENSION, IDS, METADATA, VECTORS, WHERE, Entry, assert_hits, assert_holds, matching
 from vecdb.types import METRICS
 
-TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
-IDS = st.sampled_from(["a", "b", "c", "é", "e\u0301", "日本", "🙂", "'\"\\", "\n", "A"]) | TEXT.filter(bool)
-CONTENTS = st.none() | TEXT.filter(str.strip)
-METADATA = st.dictionaries(
-    st.sampled_from(["n", "word", "x.y"]) | TEXT,
-    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | TEXT | st.lists(st.integers(0, 2), max_size=2),
-    max_size=3,
-)
-WHERE = st.one_of(
-    st.just({}),
-    st.fixed_dictionaries({"n": st.integers(-3, 3) | st.booleans() | st.none()}),
-    st.fixed_dictionaries(
-        {"n": st.sampled_from([{"$gte": 0}, {"$lt": 1.5}, {"$exists": True}, {"$ne": 1}, {"$contains": 1}])}
-    ),
-    st.fixed_dictionaries({"word": st.fixed_dictionaries({"$in": st.lists(TEXT | st.integers(0, 1), max_size=3)})}),
-    st.just({"$or": [{"x.y": {"$exists": True}}, {"n": {"$lt": 0}}]}),
-)
-# Few numbers, so that vectors are often equal, opposite or at one distance.
-VECTORS = st.lists(st.sampled_from([-1.0, 0.5, 1.0, 2.0]), min_size=3, max_size=3)
-RECORDS = st.dictionaries(IDS, st.tuples(CONTENTS, METADATA, VECTORS), min_size=1, max_size=6)
-DIMENSION = 3
-
-
-def distances(metric, query, rows):
-    """Distances as DESIGN defines them, in float64."""
-    query, rows = np.float64(query), np.float64(rows)
-    if metric == "l2":
-        return ((rows - query) ** 2).sum(axis=1)
-    if metric == "cosine":
-        query = np.float64(np.float32(query / np.linalg.norm(query)))
-        rows = np.float64(np.float32(rows / np.linalg.norm(rows, axis=1, keepdims=True)))
-    return 1 - rows @ query
+RECORDS = st.dictionaries(IDS, st.builds(Entry, CONTENTS, METADATA, VECTORS), min_size=1, max_size=6)
 
 
 class Collections(RuleBasedStateMachine):
-    """One collection through one or two handles; `model` maps id to (content, metadata, vector) in insertion order."""
+    """One collection through one or two handles; `model` maps id to `Entry`, in insertion order."""
 
     kind = "exact"
 
@@ -114,19 +81,14 @@ class Collections(RuleBasedStateMachine):
     def update_metadata(self, data, which, metadata):
         id = data.draw(st.sampled_from(list(self.model)))
         self.collection(which).update_metadata(id, metadata)
-        content, _, vector = self.model[id]
-        self.model[id] = (content, metadata, vector)
+        self.model[id] = self.model[id]._replace(metadata=metadata)
 
     @rule(data=st.data(), which=st.integers(0, 1), where=st.none() | WHERE)
     def delete(self, data, which, where):
         ids = data.draw(st.none() | st.lists(IDS | st.sampled_from(list(self.model) or ["a"]), max_size=4))
         if ids is None and where in (None, {}):
             return
-        gone = [
-            id
-            for id, (_, metadata, _) in self.model.items()
-            if (ids is None or id in ids) and (where is None or matches(where, metadata))
-        ]
+        gone = [id for id in matching(self.model, where) if ids is None or id in ids]
         assert self.collection(which).delete(ids, where) == len(gone)
         for id in gone:
             del self.model[id]
@@ -152,22 +114,8 @@ class Collections(RuleBasedStateMachine):
 
     @rule(query=VECTORS, which=st.integers(0, 1), k=st.integers(1, 12), where=st.none() | WHERE, exact=st.booleans())
     def search(self, query, which, k, where, exact):
-        matching = {id: v for id, (_, m, v) in self.model.items() if where is None or matches(where, m)}
         hits = self.collection(which).search(query, k=k, where=where, exact=exact, ef=None if exact else 200)
-        assert len(hits) == min(k, len(matching))
-        if not matching:
-            return
-        truth = distances(self.metric, query, list(matching.values()))
-        by_id = dict(zip(matching, truth, strict=True))
-        np.testing.assert_allclose([hit.distance for hit in hits], [by_id[hit.id] for hit in hits], atol=3e-6)
-        np.testing.assert_allclose([hit.distance for hit in hits], np.sort(truth)[: len(hits)], atol=3e-6)
-        assert [hit.distance for hit in hits] == sorted(hit.distance for hit in hits)
-        place = {id: n for n, id in enumerate(self.model)}
-        for one, two in itertools.pairwise(hits):
-            assert one.distance < two.distance or place[one.id] < place[two.id]
-        for hit in hits:
-            content, metadata, _ = self.model[hit.id]
-            assert (hit.content, repr(hit.metadata)) == (content, repr(metadata))
+        assert_hits(hits, self.model, self.metric, query, k, where)
 
     @rule(which=st.integers(0, 1), ids=st.lists(IDS, max_size=4))
     def get(self, which, ids):
@@ -177,23 +125,15 @@ class Collections(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1), where=WHERE)
     def count(self, which, where):
-        expected = sum(matches(where, metadata) for _, metadata, _ in self.model.values())
-        assert self.collection(which).count(where) == expected
+        assert self.collection(which).count(where) == len(matching(self.model, where))
 
     # --- what is always so ---
 
     @invariant()
     def all_handles_have_the_records_of_the_model_in_its_order(self):
-        expected = [(id, content, repr(metadata)) for id, (content, metadata, _) in self.model.items()]
         for which in range(len(self.handles)):
-            found = list(self.collection(which))
-            assert [(record.id, record.content, repr(record.metadata)) for record in found] == expected
+            assert_holds(list(self.collection(which)), self.model, self.metric)
             assert len(self.collection(which)) == len(self.model)
-            for record in found:
-                vector = np.float32(self.model[record.id][2])
-                if self.metric == "cosine":
-                    vector = vector / np.linalg.norm(vector)
-                np.testing.assert_allclose(record.vectors, vector, atol=1e-6)
 
     @invariant()
     def every_index_has_the_vectors_of_the_rows(self):
