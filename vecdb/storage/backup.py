@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 import uuid
@@ -11,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from vecdb.errors import AlreadyExistsError, DiskFullError, InvalidInputError, StorageError
+from vecdb.storage.durable import make_folder, sync_folder, sync_tree
 from vecdb.storage.engine import DATABASE_FILE, DatabaseEngine, translated
 from vecdb.storage.manifest import file_sha256
 from vecdb.storage.schema import INDEX_FOLDER
@@ -37,11 +37,15 @@ def backup(engine: DatabaseEngine, target: Path, progress: Progress | None = Non
         raise InvalidInputError(f"{target} lies inside the database itself; give a place outside for the backup")
     unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.unfinished")
     try:
-        (unfinished / INDEX_FOLDER).mkdir(parents=True, mode=0o700)
+        make_folder(target.parent)
+        unfinished.mkdir(mode=0o700)
+        (unfinished / INDEX_FOLDER).mkdir(mode=0o700)
         _copy_rows(engine, unfinished / DATABASE_FILE, progress)
         _copy_index_files(engine.folder, unfinished)
         _copy_models(engine.folder, unfinished)
+        sync_tree(unfinished)
         unfinished.rename(target)
+        sync_folder(target.parent)
     except sqlite3.Error as error:
         raise translated(error, target) from error
     except OSError as error:
@@ -63,11 +67,6 @@ def _copy_rows(engine: DatabaseEngine, file: Path, progress: Progress | None) ->
             snapshot.driver.backup(copy, pages=_PAGES, progress=report)
         copy.execute("PRAGMA journal_mode = WAL").fetchall()
         copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    descriptor = os.open(file, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _copy_models(folder: Path, target: Path) -> None:
@@ -79,7 +78,10 @@ def _copy_models(folder: Path, target: Path) -> None:
         source, written = folder / name, target / name
         if source.resolve().is_relative_to(folder.resolve()) and source.exists() and not written.exists():
             written.parent.mkdir(parents=True, exist_ok=True)
-            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, written)
+            if source.is_dir():
+                shutil.copytree(source, written, copy_function=shutil.copyfile)
+            else:
+                shutil.copyfile(source, written)
 
 
 def _copy_index_files(folder: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -24,3 +25,25 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until all files in a folder are on the disk, and all names in it, at every depth."""
+    for inner in folder.iterdir():
+        if inner.is_dir():
+            sync_tree(inner)
+        else:
+            sync_file(inner)
+    sync_folder(folder)
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder, and those above it that are missing, and wait until their names are on the disk.
+
+    Also of one that is there already: who made it may have been killed before it waited.
+    """
+    made = [folder, *(above for above in folder.parents if not above.exists())]
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    for one in made:
+        with contextlib.suppress(PermissionError):  # who may not read a folder cannot wait for it
+            sync_folder(one.parent)

@@ -21,7 +21,7 @@ from vecdb.errors import (
     SchemaVersionError,
     StorageError,
 )
-from vecdb.storage.durable import sync_file, sync_folder
+from vecdb.storage.durable import make_folder, sync_file, sync_folder
 from vecdb.storage.engine import (
     DATABASE_FILE,
     LOCK_FILE,
@@ -107,15 +107,15 @@ def _has_content(file: Path) -> bool:
 
 
 def _has_tables(file: Path) -> bool:
-    """False also for what a process leaves that is killed while it makes a database: a first page without tables."""
+    """False also for what is left when making a database is cut off: a first page without tables."""
     try:
         size = file.stat().st_size
     except OSError:
         return False
     if size > _PAGE_SIZE:
         return True
-    if not size:
-        return False
+    if not size or file.with_name(f"{file.name}-journal").exists():
+        return False  # such a journal is of the time before the log, and reading alone cannot roll it back
     with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as probe:
         return bool(probe.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
     return True  # not readable as a database: what it is instead is said when it is opened
@@ -126,7 +126,7 @@ def _has_tables(file: Path) -> bool:
 
 def _make(folder: Path, durability: Durability, timeout: float) -> None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, 0o700)
         foreign = sorted({entry.name for entry in folder.iterdir()} - _OWN_FILES)
         if foreign:
             raise InvalidInputError(
