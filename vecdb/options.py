@@ -146,7 +146,10 @@ def _as_kind(value: Any, kind: Any, from_text: bool) -> Any:
         except ValueError:
             return _NO
     if kind is float and type(value) in (int, float):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # an integer of 400 digits
+            return _NO
     return value if type(value) is kind else _NO
 
 

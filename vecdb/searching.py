@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from vecdb.errors import EmbeddingError, InvalidInputError, VecdbWarning
 from vecdb.planner import nearest_labels, plan_search
 from vecdb.space import Space
-from vecdb.storage.contents import KIND_TEXT, decode_content, decode_metadata
+from vecdb.storage.contents import decode_content, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
 from vecdb.storage.records import allowed_labels, blob_reader, hit_rows
+from vecdb.storage.stored_values import as_integers, as_text
 from vecdb.types import Hit, Labels, Metric, SearchPlan, Vector
 from vecdb.vectors import score
 
@@ -141,7 +142,8 @@ def explain(collection_id: int, request: SearchRequest, query: Any) -> SearchPla
 def _allowed(snapshot: Snapshot, collection_id: int, request: SearchRequest) -> Labels | None:
     if request.where is None:
         return None
-    return np.array(allowed_labels(snapshot, collection_id, request.space.row.id, request.where), np.int64)
+    found = allowed_labels(snapshot, collection_id, request.space.row.id, request.where)
+    return as_integers(found, what="the label of a record's vector")
 
 
 def _nearest(request: SearchRequest, vectors: Vector, allowed: Labels | None) -> tuple[Labels, NDArray[np.float32]]:
@@ -173,13 +175,14 @@ def _hits(
 def _ranked(snapshot: Snapshot, metric: Metric, k: int, distances: dict[int, float], rows: list[Any]) -> list[Hit]:
     """The first k rows by (distance, key) as hits; `distances` by label."""
     ranked = sorted([(distances[row[0]], *row[1:]) for row in rows])[:k]
+    read_blob = blob_reader(snapshot)
     return [
         Hit(
-            id,
+            id if type(id) is str else as_text(id, what=f"the id of record {key}"),
             distance,
             score(metric, distance),
-            content if kind == KIND_TEXT else decode_content(kind, content, blob_reader(snapshot)),
-            decode_metadata(metadata),
+            decode_content(kind, content, read_blob, key),
+            decode_metadata(metadata, key),
         )
-        for distance, _, _, id, kind, content, metadata, _, _ in ranked
+        for distance, key, _, id, kind, content, metadata, _, _ in ranked
     ]

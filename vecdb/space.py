@@ -11,7 +11,7 @@ import numpy as np
 from vecdb.definition import opened_options
 from vecdb.embedder import FileHashes
 from vecdb.embedding import Embedded, EmbedderHost, probe_from_bytes, probes_agree
-from vecdb.errors import EmbedderMismatchError, UnsupportedContentError
+from vecdb.errors import CorruptDatabaseError, EmbedderMismatchError, UnsupportedContentError
 from vecdb.plugins import Plugins
 from vecdb.storage.engine import DatabaseEngine
 from vecdb.storage.spaces import SpaceRow, update_space
@@ -99,7 +99,12 @@ class Space:
     def is_comparable(self, probe: bytes) -> bool:
         """Whether vectors of the same fingerprint whose space had this probe are comparable with those of this one."""
         own = self.row.probe or b""
-        return probe == own or probes_agree(probe_from_bytes(probe), probe_from_bytes(own))
+        if probe == own:
+            return True
+        try:
+            return probes_agree(probe_from_bytes(probe), probe_from_bytes(own))
+        except CorruptDatabaseError:  # of another space, maybe: its vectors are embedded again
+            return False
 
     def embed(self, items: Sequence[Any], role: Role, progress: Progress | None = None) -> Embedded:
         """Embed contents with the space's embedder; the vectors are ready to be stored or searched.

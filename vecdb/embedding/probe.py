@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb.errors import CorruptDatabaseError
 from vecdb.types import Audio, Image, Modality, Scalar, Vector
 from vecdb.vectors import from_blobs, to_blobs
 
@@ -66,12 +67,19 @@ def probe_to_bytes(probe: Sequence[Vector | None]) -> bytes:
 
 
 def probe_from_bytes(data: bytes) -> list[Vector | None]:
-    """What `probe_to_bytes` made."""
+    """What `probe_to_bytes` made.
+
+    Raises:
+        CorruptDatabaseError: it is something else.
+    """
     found: list[Vector | None] = []
     while data:
-        (size,) = struct.unpack_from("<I", data)
-        found.append(from_blobs([data[4 : 4 + size]], size // 4)[0] if size else None)
-        data = data[4 + size :]
+        size = int.from_bytes(data[:4], "little")
+        part, rest = data[4 : 4 + size], data[4 + size :]
+        if len(data) < 4 or len(part) != size or size % 4:
+            raise CorruptDatabaseError("a stored probe is damaged; run `vecdb check`, or restore a backup")
+        found.append(from_blobs([part], size // 4)[0] if size else None)
+        data = rest
     return found
 
 
@@ -81,6 +89,8 @@ def _agree(before: Vector | None, after: Vector | None) -> bool:
     if before.shape != after.shape:
         return False
     a, b = before.astype(np.float64), after.astype(np.float64)
+    if not np.isfinite(a).all() or not np.isfinite(b).all():
+        return False
     return bool(a @ b >= MIN_COSINE * np.sqrt((a @ a) * (b @ b)))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vecdb.errors import InvalidInputError, LimitError, UnsupportedContentError
+from vecdb.errors import CorruptDatabaseError, InvalidInputError, LimitError, UnsupportedContentError
+from vecdb.storage.stored_values import as_integer, as_json_object, as_text, json_object
 from vecdb.types import Audio, Content, Image, Metadata, Scalar
 
 KIND_NOTHING, KIND_TEXT, KIND_JSON = 0, 1, 2
@@ -22,6 +24,8 @@ MAX_DATA_BYTES = 512 * 2**20
 MAX_DEPTH = 100
 _MAX_INTEGER = 2**63 - 1
 _HASH_BYTES = 16
+_HASH = re.compile(f"[0-9a-f]{{{2 * _HASH_BYTES}}}")
+_MAX_DESCRIPTION = 10**9  # characters: each field may have MAX_TEXT_BYTES, and SQLite keeps no longer text
 _BLOCK = 1 << 20
 
 
@@ -190,13 +194,22 @@ def _holds_nul(value: Any) -> bool:
     return isinstance(value, list) and any(map(_holds_nul, value))
 
 
-_decode_json = json.JSONDecoder().raw_decode
+def decode_metadata(stored: Any, owner: str | int = "a record") -> Metadata:
+    """What `encode_metadata` wrote.
+
+    Args:
+        stored: the column.
+        owner: how an error calls the record, or its key.
+
+    Raises:
+        CorruptDatabaseError: it is something else.
+    """
+    found = json_object(stored)
+    return found if found is not None else as_json_object(stored, what=f"the metadata of {_called(owner)}")
 
 
-def decode_metadata(text: str) -> Metadata:
-    """What `encode_metadata` wrote: JSON without white space around it, so half of `json.loads` is not needed."""
-    found: Metadata = _decode_json(text)[0]
-    return found
+def _called(owner: str | int) -> str:
+    return owner if isinstance(owner, str) else f"record {owner}"
 
 
 # --- contents -----------------------------------------------------------------------------------
@@ -289,21 +302,46 @@ def _file_facts(path: Path, what: str, index: int | None) -> tuple[Path, int, st
         raise InvalidInputError(f"{what}: cannot read {path}: {error.strerror}; check it", index=index) from error
 
 
-def decode_content(kind: int, text: str | None, read_blob: Callable[[bytes], bytes]) -> Content:
-    """What `encode_content` was given; `read_blob` finds stored bytes by hash."""
-    if kind == KIND_TEXT or text is None:
-        return text
-    described = json.loads(text)
-    if "fields" in described:
-        return {name: _item(item, read_blob) for name, item in described["fields"].items()}
-    return _item(described, read_blob)
+def decode_content(
+    kind: Any, stored: Any, read_blob: Callable[[bytes], bytes], owner: str | int = "a record"
+) -> Content:
+    """What `encode_content` was given.
+
+    Args:
+        kind, stored: the columns.
+        read_blob: finds stored bytes by hash.
+        owner: how an error calls the record, or its key.
+
+    Raises:
+        CorruptDatabaseError: they are something else.
+    """
+    if kind == KIND_TEXT and type(stored) is str:
+        return stored
+    what = f"the content of {_called(owner)}"
+    if kind == KIND_TEXT:
+        return as_text(stored, what=what)
+    if kind == KIND_NOTHING and stored is None:
+        return None
+    as_integer(kind, KIND_JSON, KIND_JSON, what=f"the kind of {what}")
+    described = as_json_object(stored, what=what, longest=_MAX_DESCRIPTION)
+    if set(described) != {"fields"}:
+        return _item(described, read_blob, what)
+    if type(described["fields"]) is not dict:
+        raise CorruptDatabaseError(f"{what} has no fields; run `vecdb check`, or restore a backup")
+    return {name: _item(item, read_blob, f"{what}, field {name[:40]!r},") for name, item in described["fields"].items()}
 
 
-def _item(described: dict[str, Any], read_blob: Callable[[bytes], bytes]) -> Scalar:
-    if "text" in described:
-        return str(described["text"])
-    if "file" in described:
-        return Path(described["file"])
-    if "image" in described:
-        return Image(read_blob(bytes.fromhex(described["image"])))
-    return Audio(read_blob(bytes.fromhex(described["audio"])))
+def _item(described: Any, read_blob: Callable[[bytes], bytes], what: str) -> Scalar:
+    kinds = set(described) if type(described) is dict else set()
+    if kinds == {"text"}:
+        return as_text(described["text"], what=what)
+    if kinds == {"file", "size", "sha256"}:
+        path = as_text(described["file"], what=f"the path in {what}")
+        if path and "\0" not in path:
+            return Path(path)
+    for name, media in (("image", Image), ("audio", Audio)):
+        if kinds == {name} and type(described[name]) is str and _HASH.fullmatch(described[name]):
+            return media(read_blob(bytes.fromhex(described[name])))
+    raise CorruptDatabaseError(
+        f"{what} is neither text, a file, an image nor a sound; run `vecdb check`, or restore a backup"
+    )

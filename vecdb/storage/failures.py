@@ -15,6 +15,7 @@ from vecdb.storage.checksums import is_sealed, seal
 from vecdb.storage.contents import KIND_JSON, KIND_NOTHING, EncodedContent, decode_content, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.records import blob_reader, drop_unused_blobs, put_blobs
+from vecdb.storage.stored_values import as_text
 from vecdb.storage.tables import failures
 from vecdb.types import Failure
 
@@ -83,10 +84,12 @@ def read_failures(snapshot: Snapshot, collection_id: int) -> list[Failure]:
     read_blob = blob_reader(snapshot)
 
     def decoded(row: Any) -> Failure:
+        owner = f"failure {row['key']}"
         kept = row["kind"] is not None
-        content = decode_content(row["kind"], row["content"], read_blob) if kept else None
-        metadata, retryable = decode_metadata(row["metadata"]), bool(row["retryable"])
-        return Failure(row["id"], content, metadata, row["error"], retryable)
+        content = decode_content(row["kind"], row["content"], read_blob, owner) if kept else None
+        metadata, retryable = decode_metadata(row["metadata"], owner), bool(row["retryable"])
+        id, error = as_text(row["id"], what=f"the id of {owner}"), as_text(row["error"], what=f"the error of {owner}")
+        return Failure(id, content, metadata, error, retryable)
 
     found = list(rows)
     sound = [row for row in found if is_sealed(failures, row)]

@@ -9,15 +9,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import RowMapping, delete, insert, select, update
 
 from vecdb.errors import CollectionNotFoundError, CorruptDatabaseError, VecdbWarning
 from vecdb.storage.checksums import is_sealed, seal
 from vecdb.storage.embedding_cache import remember_collection
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.records import drop_unused_blobs
+from vecdb.storage.stored_values import (
+    MAX_INTEGER,
+    as_bytes_or_none,
+    as_integer,
+    as_json_object,
+    as_one_of,
+    as_text,
+    as_text_or_none,
+)
 from vecdb.storage.tables import collections, spaces
-from vecdb.types import IndexKind, Metric
+from vecdb.types import INDEX_KINDS, METRICS, IndexKind, Metric
+from vecdb.vectors import MAX_DIMENSION
+
+_INDEX_OPTIONS = ("M", "ef_construction", "ef")
+_MAX_OPTION = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +68,14 @@ _STATE = "SELECT last_label, last_removal, removal_floor FROM spaces WHERE id = 
 def space_state(snapshot: Snapshot, space_id: int) -> SpaceState | None:
     """The state of a space in this snapshot; None if it was deleted."""
     found = snapshot.rows(_STATE, (space_id,))
-    return SpaceState(*found[0]) if found else None
+    if not found:
+        return None
+    what = f"the state of space {space_id}"
+    return SpaceState(*[as_integer(value, 0, MAX_INTEGER, what=what) for value in found[0]])
 
 
 def collection_names(snapshot: Snapshot) -> list[str]:
-    """All names, in order of creation. Warns of one that is damaged."""
+    """All names, in order of creation. Warns of one that is damaged; one that is not text is left out."""
     rows = list(snapshot.execute(select(collections).order_by(collections.c.id)).mappings())
     damaged = [row["name"] for row in rows if not is_sealed(collections, row)]
     if damaged:
@@ -68,7 +84,7 @@ def collection_names(snapshot: Snapshot) -> list[str]:
             VecdbWarning,
             stacklevel=2,
         )
-    return [row["name"] for row in rows]
+    return [row["name"] for row in rows if type(row["name"]) is str]
 
 
 def collection_id(snapshot: Snapshot, name: str) -> int | None:
@@ -110,7 +126,7 @@ def read_spaces(snapshot: Snapshot, key: int) -> list[SpaceRow]:
     """The spaces of a collection, `default` first, then in order of creation.
 
     Raises:
-        CorruptDatabaseError: the row of one is damaged.
+        CorruptDatabaseError: the row of one is damaged, or there is none.
     """
     query = select(spaces).where(spaces.c.collection_id == key).order_by(spaces.c.id)
     rows = list(snapshot.execute(query).mappings())
@@ -120,26 +136,53 @@ def read_spaces(snapshot: Snapshot, key: int) -> list[SpaceRow]:
             f"the row of space {damaged['name']!r:.60} (collection number {key}) is damaged, so its collection "
             "cannot be used; restore a backup"
         )
-    found = [
-        SpaceRow(
-            id=row["id"],
-            collection_id=key,
-            name=row["name"],
-            source=row["source"],
-            embedder=row["embedder"],
-            options=json.loads(row["options"]),
-            fingerprint=row["fingerprint"],
-            probe=row["probe"],
-            environment=json.loads(row["environment"] or "{}"),
-            weights=json.loads(row["weights"] or "{}"),
-            dimension=row["dimension"],
-            metric=row["metric"],
-            index_kind=row["index_kind"],
-            index_options=json.loads(row["index_options"]),
-        )
-        for row in rows
-    ]
+    if not rows:
+        raise CorruptDatabaseError(f"collection {key} has no space; run `vecdb check`, or restore a backup")
+    found = [_space_row(row) for row in rows]
     return sorted(found, key=lambda row: row.name != "default")
+
+
+def _space_row(row: RowMapping) -> SpaceRow:
+    """A row of `spaces`, each value checked: a stranger may have written it."""
+    own = f"space {row['id']}: its "
+    fields = {name: f"{own}{name.replace('_', ' ')}" for name in row}
+    return SpaceRow(
+        id=row["id"],
+        collection_id=row["collection_id"],
+        name=as_text(row["name"], what=fields["name"]),
+        source=as_text_or_none(row["source"], what=fields["source"]),
+        embedder=as_text_or_none(row["embedder"], what=fields["embedder"]),
+        options=as_json_object(row["options"], what=fields["options"]),
+        fingerprint=as_text_or_none(row["fingerprint"], what=fields["fingerprint"]),
+        probe=as_bytes_or_none(row["probe"], what=fields["probe"]),
+        environment=_environment(row["environment"], fields["environment"]),
+        weights=_weights(row["weights"], fields["weights"]),
+        dimension=as_integer(row["dimension"], 1, MAX_DIMENSION, what=fields["dimension"]),
+        metric=as_one_of(row["metric"], METRICS, what=fields["metric"]),
+        index_kind=as_one_of(row["index_kind"], INDEX_KINDS, what=fields["index_kind"]),
+        index_options=_index_options(row["index_options"], fields["index_options"]),
+    )
+
+
+def _environment(stored: Any, what: str) -> dict[str, str]:
+    found = as_json_object(stored or "{}", what=what)
+    return {name: as_text(value, what=f"{what} {name[:40]!r}") for name, value in found.items()}
+
+
+def _weights(stored: Any, what: str) -> dict[str, Any]:
+    """By path: size, time and hash, as `FileHashes` keeps them."""
+    found = as_json_object(stored or "{}", what=what)
+    for value in found.values():
+        if type(value) is not list or [type(part) for part in value] != [int, int, str]:
+            raise CorruptDatabaseError(f"{what} are not as vecdb writes them; run `vecdb check`, or restore a backup")
+    return found
+
+
+def _index_options(stored: Any, what: str) -> dict[str, int]:
+    return {
+        as_one_of(name, _INDEX_OPTIONS, what=what): as_integer(value, 1, _MAX_OPTION, what=f"{what} {name}")
+        for name, value in as_json_object(stored, what=what).items()
+    }
 
 
 def update_space(transaction: Snapshot, space_id: int, changes: Mapping[str, Any]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from vecdb.errors import VecdbWarning
 from vecdb.storage.engine import Snapshot
+from vecdb.storage.stored_values import as_integers
 from vecdb.types import Labels, Vector
 from vecdb.vectors import checksum, from_blobs
 
@@ -48,8 +51,12 @@ def vectors_of(snapshot: Snapshot, labels: Sequence[int], dimension: int) -> tup
     return _checked(rows, dimension)
 
 
-def _checked(rows: Sequence[tuple[int, int, bytes]], dimension: int) -> tuple[Labels, Vector]:
-    sound = [row for row in rows if len(row[2]) == 4 * dimension and checksum(row[2]) == row[1]]
+def _checked(rows: Sequence[tuple[int, Any, Any]], dimension: int) -> tuple[Labels, Vector]:
+    sound = [row for row in rows if _is_sound(*row, dimension)]
+    vectors = from_blobs([row[2] for row in sound], dimension)
+    if not math.isfinite(np.vdot(vectors, vectors)):  # a checksum of NaN is right if a stranger made it
+        finite = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+        sound, vectors = [sound[place] for place in finite], vectors[finite]
     if len(sound) < len(rows):
         damaged = sorted({row[0] for row in rows} - {row[0] for row in sound})
         warnings.warn(
@@ -58,14 +65,17 @@ def _checked(rows: Sequence[tuple[int, int, bytes]], dimension: int) -> tuple[La
             VecdbWarning,
             stacklevel=2,
         )
-    labels = np.array([row[0] for row in sound], np.int64)
-    return labels, from_blobs([row[2] for row in sound], dimension)
+    return np.array([row[0] for row in sound], np.int64), vectors
+
+
+def _is_sound(label: int, crc: Any, data: Any, dimension: int) -> bool:
+    return label > 0 and type(data) is bytes and len(data) == 4 * dimension and checksum(data) == crc
 
 
 def removals_after(snapshot: Snapshot, space_id: int, after: int) -> Labels:
     """Labels that were removed after this point of the log."""
     rows = snapshot.rows("SELECT label FROM removals WHERE space_id = ? AND sequence > ?", (space_id, after))
-    return np.array([label for (label,) in rows], np.int64)
+    return as_integers([label for (label,) in rows], what=f"a removed label of space {space_id}")
 
 
 def live_labels(snapshot: Snapshot, space_id: int) -> Labels:

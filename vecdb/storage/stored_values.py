@@ -1,0 +1,107 @@
+"""Values read from a database file, which may be damaged or a stranger's: a column takes any type and size."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from vecdb.errors import CorruptDatabaseError
+from vecdb.types import Labels
+
+MAX_INTEGER = 2**63 - 1
+MAX_JSON_CHARACTERS = 16 * 2**20
+MAX_JSON_DEPTH = 100
+_JSON = f"a JSON object of at most {{:,}} characters, nested at most {MAX_JSON_DEPTH} deep"
+
+
+def as_text(value: Any, *, what: str) -> str:
+    """`value`, if it is text.
+
+    Args:
+        value: as SQLite gave it.
+        what: how the error calls it.
+
+    Raises:
+        CorruptDatabaseError: it is not. The same holds for the functions below.
+    """
+    return value if type(value) is str else _wrong(what, value, "text")
+
+
+def as_text_or_none(value: Any, *, what: str) -> str | None:
+    """`value`, if it is text or NULL."""
+    return value if value is None or type(value) is str else _wrong(what, value, "text")
+
+
+def as_bytes_or_none(value: Any, *, what: str) -> bytes | None:
+    """`value`, if it is bytes or NULL."""
+    return value if value is None or type(value) is bytes else _wrong(what, value, "bytes")
+
+
+def as_integer(value: Any, lowest: int, highest: int, *, what: str) -> int:
+    """`value`, if it is an integer from `lowest` to `highest`."""
+    if type(value) is not int or not lowest <= value <= highest:
+        _wrong(what, value, f"an integer from {lowest} to {highest}")
+    return value
+
+
+def as_one_of(value: Any, known: Sequence[Any], *, what: str) -> Any:
+    """`value`, if it is one of the known ones."""
+    return value if value in known else _wrong(what, value, " or ".join(map(repr, known)))
+
+
+def as_integers(values: Sequence[Any], *, what: str) -> Labels:
+    """`values` as int64 (n,), if all of them are integers of 64 bits."""
+    if not values:
+        return np.empty(0, np.int64)
+    if not {type(value) for value in values} <= {int}:
+        _wrong(what, next(value for value in values if type(value) is not int), "an integer")
+    try:
+        return np.array(values, np.int64)
+    except OverflowError:
+        return _wrong(what, max(values, key=abs), "an integer of 64 bits")
+
+
+def as_json_object(value: Any, *, what: str, longest: int = MAX_JSON_CHARACTERS) -> dict[str, Any]:
+    """`value` read as the JSON of an object, nested 100 deep at most, without white space around it."""
+    found = json_object(value, longest)
+    return found if found is not None else _wrong(what, value, _JSON.format(longest))
+
+
+def json_object(value: Any, longest: int = MAX_JSON_CHARACTERS) -> dict[str, Any] | None:
+    """The same for what is read thousands of times; None where it is something else."""
+    if type(value) is not str or len(value) > longest:
+        return None
+    try:
+        found, end = _decode(value)
+    except (ValueError, RecursionError):  # also an integer of thousands of digits
+        return None
+    if end != len(value) or type(found) is not dict:
+        return None
+    # It is not nested deeper than it has brackets, which spares the walk.
+    brackets = value.count("{") + value.count("[")
+    return found if brackets <= MAX_JSON_DEPTH or _depth(found) <= MAX_JSON_DEPTH else None
+
+
+def _depth(value: Any) -> int:
+    """Levels of lists and objects in `value`."""
+    depth, level = 0, [value]
+    while level := [inner for inner in level if type(inner) in (dict, list)]:
+        depth += 1
+        level = [inner for outer in level for inner in (outer.values() if type(outer) is dict else outer)]
+    return depth
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+
+
+def _wrong(what: str, value: Any, expected: str) -> NoReturn:
+    shown = reprlib.repr(value)[:80]  # the usual one fails on what is nested too deep
+    raise CorruptDatabaseError(f"{what} is {shown}, not {expected}; run `vecdb check`, or restore a backup")
