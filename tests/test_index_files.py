@@ -17,6 +17,7 @@ import pytest
 import vecdb
 from tests.graphs import COUNT, DIMENSION, assert_right, index_files, make, manifest, vectors
 from vecdb import IndexRebuiltWarning
+from vecdb.index_files import GraphFile
 
 
 def test_a_saved_graph_is_loaded_and_not_built_again(folder):
@@ -133,18 +134,16 @@ def test_the_generation_before_stands_in_for_a_damaged_file(folder):
 def test_two_generations_are_kept_and_strays_collected(folder):
     make(folder)
     index = folder / "index"
-    stray, old, young = index / "1-stray.hnsw", index / "1-old.hnsw.tmp", index / "1-young.hnsw.tmp"
-    for path in (stray, old, young):
-        path.write_bytes(b"left by a killed process")
-    os.utime(old, (time.time() - 7200,) * 2)
     rows = vectors(COUNT + 5)
+    for path in (index / "1-stray.hnsw", index / "1-left.hnsw.tmp"):
+        path.write_bytes(b"left by a killed process")
     with vecdb.open(folder) as database:
         collection = database.collection("c")
         for n in range(COUNT, COUNT + 5):
             collection.add([None], ids=[str(n)], vectors=rows[n : n + 1])
             collection.optimize()
     names = {path.name for path in index.iterdir()}
-    assert names == {name for name, _, _ in manifest(folder)} | {young.name}
+    assert names == {name for name, _, _ in manifest(folder)}
     assert len(manifest(folder)) == 2
 
 
@@ -212,3 +211,51 @@ def test_an_index_folder_that_is_gone_is_made_again(folder):
             assert_right(database.collection("c"))
         database.collection("c").optimize()
     assert len(index_files(folder)) == 1
+
+
+def test_what_a_killed_process_left_of_index_files_is_gone_when_the_database_is_opened(folder):
+    make(folder)
+    (file,) = index_files(folder)
+    left = folder / "index" / "1-0123.hnsw.tmp"
+    left.write_bytes(b"half a graph")
+    unpublished = file.with_name("1-4567.hnsw")
+    unpublished.write_bytes(b"renamed, and killed before it was published")
+    vecdb.open(folder, read_only=True).close()
+    assert left.exists()
+    vecdb.open(folder).close()
+    assert sorted((folder / "index").iterdir()) == [file]
+
+
+def test_what_a_living_process_writes_is_left_alone(folder):
+    make(folder)
+    with vecdb.open(folder) as database:
+        space = database.collection("c")._space("default")
+        with GraphFile(database._engine, space.row) as file:
+            space.index.catch_up()
+            file.save(space.index.graph)
+            vecdb.open(folder).close()
+            assert file._temporary.exists()
+            assert file._temporary.stat().st_size > 0
+        assert not file._temporary.exists()
+
+
+def test_opening_does_not_wait_for_a_writer_to_remove_leftovers(folder):
+    make(folder)
+    left = folder / "index" / "1-0123.hnsw.tmp"
+    left.touch()
+    with vecdb.open(folder) as database, database._engine.transaction():
+        left.touch()
+        before = time.monotonic()
+        vecdb.open(folder, timeout=60).close()
+        assert time.monotonic() - before < 30
+        assert left.exists()
+    vecdb.open(folder).close()
+    assert not left.exists()
+
+
+def test_a_manifest_that_claims_more_than_its_file_holds_is_not_believed(folder):
+    make(folder)
+    with closing(sqlite3.connect(folder / "vecdb.sqlite3")) as connection, connection:
+        connection.execute("UPDATE index_files SET unreachable = '[]', ef = 1")
+    with vecdb.open(folder) as database, pytest.warns(IndexRebuiltWarning, match="manifest's row .* was changed"):
+        assert_right(database.collection("c"))

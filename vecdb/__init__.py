@@ -65,6 +65,7 @@ from vecdb.types import (
     Role,
     SearchPlan,
     SpaceInfo,
+    VacuumReport,
 )
 from vecdb.version import __version__
 
@@ -125,6 +126,7 @@ __all__ = [
     "StorageError",
     "Trainer",
     "UnsupportedContentError",
+    "VacuumReport",
     "VecdbError",
     "VecdbWarning",
     "Windows",

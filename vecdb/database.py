@@ -24,7 +24,7 @@ from vecdb.errors import (
     ReadOnlyError,
     StorageError,
 )
-from vecdb.index_files import remove_stray_files
+from vecdb.index_files import remove_leftovers, remove_stray_files
 from vecdb.plugins import Plugins
 from vecdb.repair import check_database
 from vecdb.space import Space
@@ -39,7 +39,8 @@ from vecdb.storage.spaces import (
     read_spaces,
     update_space,
 )
-from vecdb.types import CheckReport, IndexKind, Metric, Progress
+from vecdb.storage.vacuum import copies_before_upgrades, size_of, vacuum_rows
+from vecdb.types import CheckReport, IndexKind, Metric, Progress, VacuumReport
 
 DEFAULT_TIMEOUT = 30.0
 
@@ -75,6 +76,8 @@ def open(
         raise InvalidInputError(f"a database is opened by the path of its folder, not {path!r}")
     folder = Path(path).absolute()
     engine = schema.open_engine(folder, read_only=read_only, durability=durability, timeout=timeout)
+    if not read_only:
+        remove_leftovers(engine)
     return Database(engine, plugins if plugins is not None else Plugins())
 
 
@@ -344,6 +347,32 @@ class Database:
         self._check_open()
         backup(self._engine, Path(path).absolute(), progress)
 
+    def vacuum(self, *, progress: Progress | None = None) -> VacuumReport:
+        """Give back the space of what was deleted; afterwards its bytes are in no file of the database.
+
+        Indexes that hold deleted vectors are built anew, remembered vectors of deleted contents are forgotten,
+        and the file is rewritten, for which SQLite needs as much room again, twice. Others may go on reading
+        and, between the steps, writing. An interrupted call loses nothing; it is repeated to finish. Backups,
+        and copies that `upgrade` made (the report names them), are left alone.
+
+        Args:
+            progress: called as `progress(done, total)` with the vectors of each index that is built anew.
+
+        Raises:
+            DatabaseLockedError: somebody writes, or reads one older state, for longer than the timeout.
+            DiskFullError: there is not room enough; nothing was changed.
+        """
+        self._check_open()
+        if self._engine.read_only:
+            raise ReadOnlyError(f"the database {self.path} was opened with read_only=True; open it without to write")
+        before = size_of(self.path)
+        for name in self.collections():
+            for space in self._spaces_of(self.collection(name)):
+                space.index.forget_removed(progress)
+        vacuum_rows(self._engine)
+        remove_stray_files(self._engine)
+        return VacuumReport(before, size_of(self.path), tuple(copies_before_upgrades(self.path)))
+
     def close(self) -> None:
         """Stop building, save what is worth saving, and close all files. Calling it again does nothing."""
         with self._lock:
@@ -354,7 +383,7 @@ class Database:
             self._builder.close()
             for space in self._open_spaces:
                 space.close()
-            if not self._engine.read_only:
+            if not self._engine.read_only and self._engine.writer_lock.is_free():
                 with contextlib.suppress(StorageError):  # what was acknowledged is in the write-ahead log
                     self._engine.checkpoint()
         finally:

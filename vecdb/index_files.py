@@ -7,8 +7,9 @@ fit its manifest row is not loaded.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ import numpy as np
 from vecdb.errors import DiskFullError, IndexRebuiltWarning, StorageError
 from vecdb.index.hnsw import HnswIndex
 from vecdb.index.hnsw_file import unreachable_in
+from vecdb.storage.durable import sync_folder
 from vecdb.storage.engine import DatabaseEngine, Snapshot
+from vecdb.storage.lock import claim, is_abandoned
 from vecdb.storage.manifest import (
     IndexFile,
     checksums,
@@ -32,9 +35,6 @@ from vecdb.storage.manifest import (
 from vecdb.storage.schema import INDEX_FOLDER
 from vecdb.storage.spaces import SpaceRow, SpaceState, space_state
 from vecdb.types import Labels
-
-_STRAY_AGE = 3600.0  # seconds; another process may still be writing a younger temporary file
-_NO_SPACE = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +121,16 @@ class GraphFile:
     def __enter__(self) -> GraphFile:
         try:
             self._folder.mkdir(exist_ok=True)
+            self._temporary.open("xb").close()
+            self._claim = claim(self._temporary)  # or others would take it for one that was left behind
         except OSError as error:
-            raise StorageError(f"cannot make {self._folder}: {error.strerror}; check its permissions") from error
+            raise _write_error(self._folder, error) from error
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # then it is removed when the database is opened again
+            self._temporary.unlink(missing_ok=True)
+        os.close(self._claim)
 
     def save(self, graph: HnswIndex) -> None:
         """Write the graph; nobody may change it meanwhile."""
@@ -169,30 +173,47 @@ class GraphFile:
                 if space_state(transaction, self._space.id) is None or not publish(transaction, file):
                     return None
                 self._temporary.rename(self._folder / self._name)
-                _sync_folder(self._folder)
+                sync_folder(self._folder)
             remove_stray_files(self._engine)
         except OSError as error:
-            kind = DiskFullError if error.errno == _NO_SPACE else StorageError
-            raise kind(f"cannot write an index file in {self._folder}: {error.strerror}; free some space") from error
+            raise _write_error(self._folder, error) from error
         return unreachable
 
 
+def _write_error(folder: Path, error: OSError) -> StorageError:
+    kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else StorageError
+    return kind(f"cannot write an index file in {folder}: {error.strerror}; free some space, check its permissions")
+
+
 def remove_stray_files(engine: DatabaseEngine) -> None:
-    """Remove index files that the manifest does not name: of deleted collections, older ones, half written ones."""
+    """Remove index files that the manifest does not name: of deleted collections, older ones, half written ones.
+
+    Where one cannot be removed, it stays until the next time.
+    """
     with engine.exclusive(), engine.snapshot() as snapshot:
         known = published_names(snapshot)
-        for path in (engine.folder / INDEX_FOLDER).glob("*"):
-            if path.name in known:
+        for path in _entries(engine.folder / INDEX_FOLDER):
+            if path.name in known or path.is_dir():
                 continue
-            if path.suffix != ".tmp" or time.time() - path.stat().st_mtime > _STRAY_AGE:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                if path.is_symlink() or path.suffix != ".tmp" or is_abandoned(path):
+                    path.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows cannot open a folder, and renames durably by itself
-    descriptor = os.open(folder, os.O_RDONLY)
+def remove_leftovers(engine: DatabaseEngine) -> None:
+    """What a killed process left of index files; unless somebody is writing now, who will see to it."""
+    stray = {path.name for path in _entries(engine.folder / INDEX_FOLDER)}
+    if not stray or not engine.writer_lock.is_free():
+        return
+    with engine.snapshot() as snapshot:
+        stray -= published_names(snapshot)
+    if stray:
+        with contextlib.suppress(StorageError):
+            remove_stray_files(engine)
+
+
+def _entries(folder: Path) -> list[Path]:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return list(folder.iterdir())
+    except OSError:
+        return []

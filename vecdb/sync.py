@@ -321,6 +321,18 @@ class SpaceIndex:
                     self._loaded = False
                     self._take_in(snapshot)
 
+    def forget_removed(self, progress: Progress | None = None) -> None:
+        """Leave no vector that was removed in the graph or in its newest file."""
+        self.catch_up()
+        graph = self.graph
+        if graph is None:
+            with self._engine.transaction() as transaction:
+                withdraw(transaction, self.space.id)
+        elif graph.deleted > len(self.stranded):
+            self.rebuild(progress)
+        elif self._unsaved:
+            self.complete(progress)
+
     def _rebuild(self, stop: Callable[[], bool], progress: Progress | None = None, *, threads: int = 1) -> None:
         """A new graph from the rows, in place of the old one. Builds under `_build_lock` only."""
         with self._engine.snapshot() as snapshot:

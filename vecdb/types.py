@@ -315,6 +315,20 @@ class CheckReport:
 
 
 @dataclass(frozen=True, slots=True)
+class VacuumReport:
+    """What `Database.vacuum` did.
+
+    Attributes:
+        before, after: bytes of all files of the database.
+        copies: what `upgrade` kept from before: they still hold what was deleted since, and are yours to remove.
+    """
+
+    before: int
+    after: int
+    copies: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SearchPlan:
     """How a search is done, and why (see `Collection.explain`).
 

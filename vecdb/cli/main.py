@@ -49,6 +49,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "reindex": ("commands.databases:reindex", "Build the search indexes anew."),
         "backup": ("commands.databases:backup", "Copy the database, also while it is in use."),
         "upgrade": ("commands.databases:upgrade", "Bring an older database to this version."),
+        "vacuum": ("commands.databases:vacuum", "Give back the space of what was deleted."),
         "completion": ("commands.completion:completion", "Print what makes your shell complete vecdb commands."),
     },
 }

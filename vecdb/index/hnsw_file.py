@@ -115,8 +115,8 @@ def write_graph(path: Path, save: Callable[[bytes], int]) -> None:
     """Have `save(name)` write a new file, and wait until it is on the disk.
 
     Args:
-        path: a name that is free, in a folder that exists; hnswlib overwrites in place, and does not
-            say if it cannot open a file.
+        path: a name that is free, or an empty file, in a folder that exists; hnswlib overwrites in place, and
+            does not say if it cannot open a file.
         save: returns the size in bytes that the file must have.
 
     Raises:
@@ -124,7 +124,8 @@ def write_graph(path: Path, save: Callable[[bytes], int]) -> None:
         StorageError: the file exists, or its folder does not, or cannot be written to.
     """
     try:
-        path.open("xb").close()
+        if not _is_empty(path):
+            path.open("xb").close()
     except OSError as error:
         raise _write_error(path, error) from error
     try:
@@ -141,6 +142,10 @@ def write_graph(path: Path, save: Callable[[bytes], int]) -> None:
         if isinstance(error, OSError | RuntimeError):
             raise _write_error(path, error) from error
         raise
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and not path.stat().st_size
 
 
 def _write_error(path: Path, error: OSError | RuntimeError) -> StorageError:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import glob
 import json
+import os
 import shutil
 import sqlite3
 import uuid
@@ -11,12 +15,15 @@ from pathlib import Path
 
 from vecdb.errors import AlreadyExistsError, DiskFullError, InvalidInputError, StorageError
 from vecdb.storage.durable import make_folder, sync_folder, sync_tree
-from vecdb.storage.engine import DATABASE_FILE, DatabaseEngine, translated
+from vecdb.storage.engine import DATABASE_FILE, DatabaseEngine
+from vecdb.storage.lock import claim, is_abandoned
 from vecdb.storage.manifest import file_sha256
 from vecdb.storage.schema import INDEX_FOLDER
+from vecdb.storage.sqlite_errors import translated
 from vecdb.types import Progress
 
 _PAGES = 2048
+_UNFINISHED = ".unfinished"
 
 
 def backup(engine: DatabaseEngine, target: Path, progress: Progress | None = None) -> None:
@@ -35,10 +42,13 @@ def backup(engine: DatabaseEngine, target: Path, progress: Progress | None = Non
         raise AlreadyExistsError(f"{target} exists already; give a new path for the backup", name=str(target))
     if target.absolute().is_relative_to(engine.folder.absolute()):
         raise InvalidInputError(f"{target} lies inside the database itself; give a place outside for the backup")
-    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.unfinished")
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{_UNFINISHED}")
+    claimed: int | None = None
     try:
         make_folder(target.parent)
+        _remove_abandoned(target)
         unfinished.mkdir(mode=0o700)
+        claimed = claim(unfinished)
         (unfinished / INDEX_FOLDER).mkdir(mode=0o700)
         _copy_rows(engine, unfinished / DATABASE_FILE, progress)
         _copy_index_files(engine.folder, unfinished)
@@ -49,10 +59,20 @@ def backup(engine: DatabaseEngine, target: Path, progress: Progress | None = Non
     except sqlite3.Error as error:
         raise translated(error, target) from error
     except OSError as error:
-        kind = DiskFullError if error.errno == 28 else StorageError
+        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else StorageError
         raise kind(f"cannot write the backup {target}: {error.strerror}; free space or give another path") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if claimed is not None:
+            os.close(claimed)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """What earlier backups to the same place left that were killed."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*{_UNFINISHED}"):
+        with contextlib.suppress(OSError):
+            if is_abandoned(left):
+                shutil.rmtree(left)
 
 
 def _copy_rows(engine: DatabaseEngine, file: Path, progress: Progress | None) -> None:

@@ -6,12 +6,13 @@ the driver is put in autocommit mode and the `begin` event says BEGIN, or BEGIN 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
 import urllib.parse
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,6 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import Executable
 
 from vecdb.errors import (
-    CorruptDatabaseError,
     DatabaseClosedError,
     DatabaseLockedError,
     DiskFullError,
@@ -32,6 +32,7 @@ from vecdb.errors import (
 )
 from vecdb.storage.forks import hold_at_fork
 from vecdb.storage.lock import WriterLock
+from vecdb.storage.sqlite_errors import translated
 
 Durability = Literal["full", "normal"]
 
@@ -169,6 +170,14 @@ class DatabaseEngine:
         return _size_and_time(self.file), _size_and_time(self._log), self._shared_memory.exists()
 
     @contextmanager
+    def mapped_errors(self) -> Iterator[None]:
+        """SQLite's and SQLAlchemy's errors inside become ours."""
+        try:
+            yield
+        except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
+            raise translated(error, self.folder) from error
+
+    @contextmanager
     def transaction(self) -> Iterator[Snapshot]:
         """A write transaction under the writer lock: committed at the end, or rolled back whole.
 
@@ -177,10 +186,12 @@ class DatabaseEngine:
         """
         with self.exclusive() as writer:
             try:
-                with writer.connection.begin():
+                with self.mapped_errors(), writer.connection.begin():
                     yield writer
-            except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
-                raise self._translated(error) from error
+            except StorageError as error:
+                if not isinstance(error, DiskFullError | DatabaseLockedError):
+                    self._drop_writer()  # what state a failing disk left it in is not asked: the next one is fresh
+                raise
             self._checkpoint_if_large(writer)
 
     @contextmanager
@@ -203,15 +214,12 @@ class DatabaseEngine:
 
     def checkpoint(self) -> None:
         """Move the write-ahead log into the database file, as far as readers allow."""
-        try:
-            with self.exclusive() as writer:
-                writer.driver.execute("PRAGMA busy_timeout = 0")
-                try:
-                    writer.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                finally:
-                    writer.driver.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
-        except sqlite3.Error as error:
-            raise self._translated(error) from error
+        with self.exclusive() as writer, self.mapped_errors():
+            writer.driver.execute("PRAGMA busy_timeout = 0")
+            try:
+                writer.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                writer.driver.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
 
     def _checkpoint_if_large(self, writer: Snapshot) -> None:
         # Checkpoints run only here and in `checkpoint`, both under the writer lock: SQLite before
@@ -221,6 +229,13 @@ class DatabaseEngine:
                 writer.driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except (OSError, sqlite3.Error):
             return  # the commit stands; the next one tries again
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(sqlite3.Error, sqlalchemy.exc.SQLAlchemyError):
+                writer.connection.invalidate()
+                writer.connection.close()
 
     # --- life ---
 
@@ -370,32 +385,3 @@ def configure(connection: sqlite3.Connection, durability: Durability) -> None:
         "temp_store": "MEMORY",
     }.items():
         connection.execute(f"PRAGMA {pragma} = {value}").fetchall()
-
-
-_MESSAGES: Mapping[int, tuple[type[StorageError], str]] = {
-    sqlite3.SQLITE_FULL: (DiskFullError, "the disk is full and nothing of this call was stored; free some space"),
-    # SQLite's answer to an exceeded quota, or limit on file sizes.
-    sqlite3.SQLITE_IOERR_WRITE: (DiskFullError, "its file cannot grow and nothing of this call was stored; free space"),
-    sqlite3.SQLITE_READONLY: (ReadOnlyError, "it cannot be written; make folder and files writable, or open read-only"),
-    sqlite3.SQLITE_CANTOPEN: (StorageError, "its file cannot be opened; check that it exists, and its permissions"),
-    sqlite3.SQLITE_NOTADB: (CorruptDatabaseError, "its file is not a vecdb database; give another path"),
-    sqlite3.SQLITE_CORRUPT: (CorruptDatabaseError, "its file is damaged; restore a backup"),
-    sqlite3.SQLITE_BUSY: (DatabaseLockedError, "another program holds its file; end that program"),
-    sqlite3.SQLITE_LOCKED: (DatabaseLockedError, "another handle of this process holds it; close that handle"),
-}
-
-
-def translated(error: Exception, folder: Path) -> StorageError:
-    """SQLite's and SQLAlchemy's errors as ours: the only place that knows them."""
-    original = getattr(error, "orig", None) or error
-    code = getattr(original, "sqlite_errorcode", None)
-    if code is None and str(original).startswith("Could not decode to UTF-8"):  # said by the driver, not by SQLite
-        return CorruptDatabaseError(
-            f"database {folder}: a stored text is not UTF-8 ({str(original)[26:106]!r}); restore a backup"
-        )
-    if "closed database" in str(original):
-        return DatabaseClosedError(f"the database {folder} was closed; open it again with vecdb.open")
-    kind, advice = _MESSAGES.get(code or 0) or _MESSAGES.get((code or 0) & 0xFF, (StorageError, ""))
-    if not advice:
-        advice = f"{original}; nothing of this call was stored, run `vecdb check` if it happens again"
-    return kind(f"database {folder}: {advice}")

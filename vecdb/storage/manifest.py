@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, insert, select
+from sqlalchemy import RowMapping, delete, func, insert, select
 
 from vecdb.errors import CorruptDatabaseError
 from vecdb.storage.checksums import is_sealed, seal
@@ -94,6 +94,12 @@ def publish(transaction: Snapshot, file: IndexFile) -> bool:
     for old in current[KEPT_GENERATIONS - 1 :]:
         transaction.execute(delete(index_files).where(index_files.c.generation == old["generation"]))
     return True
+
+
+def drop_older_generations(transaction: Snapshot) -> None:
+    """Keep the newest file of each space only: an older one holds vectors that are deleted."""
+    newest = select(func.max(index_files.c.generation)).group_by(index_files.c.space_id)
+    transaction.execute(delete(index_files).where(index_files.c.generation.not_in(newest)))
 
 
 def withdraw(transaction: Snapshot, space_id: int) -> None:

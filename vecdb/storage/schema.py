@@ -29,7 +29,6 @@ from vecdb.storage.engine import (
     Durability,
     beginning_with,
     configure,
-    translated,
 )
 from vecdb.storage.file_systems import warn_of_network_file_system
 from vecdb.storage.lock import WriterLock
@@ -39,6 +38,7 @@ from vecdb.storage.schema_check import (
     require_schema,
     stored_revision,
 )
+from vecdb.storage.sqlite_errors import translated
 from vecdb.storage.tables import metadata, properties
 from vecdb.version import __version__
 

@@ -1,4 +1,4 @@
-"""`init`, `check`, `reindex`, `backup`, `upgrade`: a database as a whole."""
+"""`init`, `check`, `reindex`, `vacuum`, `backup`, `upgrade`: a database as a whole."""
 
 from __future__ import annotations
 
@@ -81,6 +81,22 @@ def reindex(session: Session, collection: str | None) -> None:
             with ProgressBar(f"Indexing {name}", "vectors") as progress:
                 database.collection(name).reindex(progress=progress)
             note(f"Built the index of {name!r} anew.")
+
+
+@click.command(cls=ExampleCommand, example="vecdb vacuum")
+@database_option
+@pass_session
+def vacuum(session: Session) -> None:
+    """Give back the space of what was deleted.
+
+    Afterwards the deleted bytes are in no file of the database. Needs free space while it runs: about
+    twice the size of the database. Others may go on reading.
+    """
+    with session.open(write=True) as database, ProgressBar("Indexing", "vectors") as progress:
+        report = database.vacuum(progress=progress)
+    note(f"{report.before / 1e6:,.1f} MB before, {report.after / 1e6:,.1f} MB after.")
+    for copy in report.copies:
+        note(f"{copy} is a copy from before an upgrade, and still holds what was deleted since; remove it yourself.")
 
 
 @click.command(cls=ExampleCommand, example="vecdb backup backups/notes-2026")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sqlite3
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from vecdb.cli.options import ExampleCommand, database_option, embedder_title, f
 from vecdb.cli.output import Column, write_fields, write_rows
 from vecdb.cli.session import Session, pass_session
 from vecdb.collection import Collection
+from vecdb.storage.vacuum import size_of
 from vecdb.types import SpaceInfo
 
 _LIBRARIES = ("hnswlib", "numpy", "sqlalchemy", "pluggy", "click")
@@ -48,8 +48,8 @@ def info(session: Session) -> None:
         with session.open() as database:
             fields |= {
                 "database": str(folder),
-                "size": _bytes(folder.rglob("*")),
-                "size of indexes": _bytes((folder / "index").rglob("*")),
+                "size": size_of(folder),
+                "size of indexes": size_of(folder / "index"),
                 "durability": "full (what is acknowledged survives a power loss)",
                 "failures": sum(len(database.collection(name).failures()) for name in database.collections()),
             }
@@ -81,16 +81,6 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _bytes(paths: Iterable[Path]) -> int:
-    total = 0
-    for path in paths:
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:  # removed meanwhile by another process
-            continue
-    return total
 
 
 def _spaces(session: Session, collection: Collection) -> list[dict[str, Any]]:
