@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,20 @@ def first(folder: Path, count: int) -> dict[str, Any]:
     with vecdb.open(folder, read_only=True) as db:
         db.collection("records").search(queries[0], k=K)
         return {"cpu_seconds": time.process_time() - begin_cpu, "seconds": time.perf_counter() - begin}
+
+
+def recovery(folder: Path, count: int) -> dict[str, Any]:
+    """Opening, and one query with its hits, when the index is lost; the folder is the caller's to lose."""
+    _, queries = data.vectors(1)
+    shutil.rmtree(folder / "index")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", vecdb.IndexRebuiltWarning)
+        begin, cpu = time.perf_counter(), time.process_time()
+        db = vecdb.open(folder)
+        hits = db.collection("records").search(queries[0], k=K)
+        seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu
+    db.close()
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "hits": len(hits)}
 
 
 def search(folder: Path, count: int) -> dict[str, Any]:
@@ -138,6 +154,7 @@ def _resident() -> int:
 MEASURES: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "ingest": ingest,
     "first": first,
+    "recovery": recovery,
     "search": search,
     "memory": memory,
     "bare_memory": bare_memory,
