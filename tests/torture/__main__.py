@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -34,6 +35,8 @@ def campaign(name: str) -> Campaign:
 def run_one(name: str, count: int, seed: int) -> tuple[Outcome, float]:
     """Run a campaign in this process; the seconds that it took."""
     begin = time.monotonic()
+    if not hasattr(os, "fork"):
+        return Outcome(skipped="the campaigns fork, which this system cannot"), 0.0
     with scratch_folder(name) as scratch:
         outcome = campaign(name).run(Run(count, seed, scratch, lambda line: print(f"{name}: {line}", file=sys.stderr)))
     return outcome, time.monotonic() - begin
