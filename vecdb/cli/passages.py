@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 PASSAGE_CHARACTERS = 1_000
 
-_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*")
+_HEADING = re.compile(r" {0,3}(#{1,6})(?=[ \t]|$)")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{3,})[ \t]*")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])")
@@ -60,7 +60,7 @@ def split_passages(text: str, *, markdown: bool = False, size: int = PASSAGE_CHA
 
 
 def _begins_anew(group: list[_Block], block: _Block, size: int) -> bool:
-    if all(one.is_heading for one in group):
+    if group[-1].is_heading:  # so are all before it: a heading begins anew behind anything else
         return False
     if block.is_heading or block.heading != group[-1].heading:
         return True
@@ -154,9 +154,10 @@ def _markdown_blocks(text: str) -> Iterator[_Block]:
 def _heading(lines: list[str], index: int) -> tuple[int, str, int] | None:
     """Level, text and number of lines of the heading that begins here, if one does."""
     line = lines[index]
-    match = _HEADING.fullmatch(line)
+    match = _HEADING.match(line)
     if match:
-        return (len(match[1]), match[2].strip(), 1) if match[2] else None
+        name = _without_closing(line[match.end() :].strip())
+        return (len(match[1]), name, 1) if name else None
     following = lines[index + 1] if index + 1 < len(lines) else ""
     underline = _UNDERLINE.fullmatch(following)
     is_paragraph_of_one_line = bool(line.strip()) and (index == 0 or not lines[index - 1].strip())
@@ -164,6 +165,12 @@ def _heading(lines: list[str], index: int) -> tuple[int, str, int] | None:
     if underline and is_paragraph_of_one_line and starts_like_text and not line.startswith("    "):
         return (1 if underline[1][0] == "=" else 2), line.strip(), 2
     return None
+
+
+def _without_closing(name: str) -> str:
+    """A heading may end in a run of "#"; found without a regular expression, which would be slow on long lines."""
+    bare = name.rstrip("#")
+    return bare.rstrip() if bare[-1:] in (" ", "\t") else name
 
 
 def _fence_end(lines: list[str], index: int, mark: str) -> int:

@@ -33,7 +33,7 @@ def guess_format(lines: Iterator[str]) -> tuple[InputFormat, Iterator[str]]:
         return "json", whole
     try:
         return ("jsonl" if isinstance(json.loads(first), dict) else "lines"), whole
-    except ValueError:
+    except (ValueError, RecursionError):
         return "lines", whole
 
 
@@ -51,7 +51,7 @@ def read_records(lines: Iterable[str], format: InputFormat, on_bad_line: BadLine
 
     Raises:
         click.UsageError: two columns of the CSV have one name.
-        InvalidInputError: none of them is the content, or the JSON of a list is broken.
+        InvalidInputError: none of them is the content, or the CSV or the JSON of a list is broken.
     """
     rows = {"lines": _plain, "jsonl": _json_lines, "json": _json, "csv": _csv}[format](lines)
     for number, row in rows:
@@ -107,6 +107,15 @@ def _checked(found: Any) -> dict[str, Any]:
 
 def _csv(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
     reader = csv.DictReader(lines)
+    try:
+        yield from _rows_of_csv(reader)
+    except csv.Error as error:  # a cell of more than 131,072 characters, for one
+        raise InvalidInputError(
+            f"the CSV cannot be read behind line {reader.line_num} ({error}); correct it, or give such records as JSON lines"
+        ) from error
+
+
+def _rows_of_csv(reader: csv.DictReader[str]) -> Iterator[tuple[int, Row]]:
     heading = reader.fieldnames or []
     twice = sorted({name for name in heading if heading.count(name) > 1})
     if twice:
@@ -130,7 +139,7 @@ def _cell(column: str, text: str) -> Any:
     if column in ("vector", "vectors", "metadata"):
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
     if column in _KNOWN:
         return text

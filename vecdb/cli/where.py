@@ -42,8 +42,8 @@ def _parse(condition: str) -> dict[str, Any]:
     if condition.startswith("{"):
         try:
             found = json.loads(condition)
-        except ValueError as error:
-            raise ValueError(f"{condition!r} is not JSON: {error}.") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{condition!r:.200} is not JSON: {error}.") from error
         if not isinstance(found, dict):
             raise ValueError(f"{condition!r} is not a JSON object.")
         return found
