@@ -46,7 +46,7 @@ def from_processor_file(path: Path) -> Preprocessing:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return _from_processor(stored)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise EmbedderUnavailableError(
             f"{path} cannot be read as an image processor ({error}); correct it, or move it away and give the options "
             "preprocess, size and interpolation"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import io
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -17,6 +19,9 @@ from vecdb_tables.table import Entry, Table, unusable
 
 _FETCH = "fetch it again, or write it again with numpy.save"
 _MOST_GROWTH = 100  # of floats that mean something; zeros grow a thousandfold
+_MOST_HEADER = 1 << 16  # bytes; numpy refuses headers of more than 10,000
+# what zipfile raises for a member that is damaged, encrypted, or packed in a way that is not known here
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error)
 _SMALL = 1 << 28  # bytes, which may come from anywhere
 
 
@@ -47,10 +52,12 @@ def read_npz(path: Path) -> Mapping[str, Entry]:
                     f"the array {name!r} would grow from {member.compress_size} to {member.file_size} bytes",
                     "if you trust it, write it without compression, with numpy.savez",
                 )
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise unusable(path, f"the array {name!r} is packed in a rare way", _FETCH)
             try:
                 with archive.open(member) as file:
                     shape, dtype = _header(path, file, f"the array {name!r}")  # type: ignore[arg-type]
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            except _DAMAGED as error:
                 raise unusable(path, f"the array {name!r} is damaged ({error})", _FETCH) from error
             entries[name] = _entry(shape, dtype, functools.partial(_read_member, path, name))
     return entries
@@ -62,10 +69,11 @@ def _entry(shape: tuple[int, ...], dtype: np.dtype[np.generic], read: Callable[[
 
 
 def _header(path: Path, file: BinaryIO, what: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    start = io.BytesIO(file.read(_MOST_HEADER))  # or numpy would make room for as many bytes as the header claims
     try:
-        version = npy.read_magic(file)
+        version = npy.read_magic(start)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(file)
+        shape, _, dtype = read(start)
     except (ValueError, TypeError, SyntaxError, tokenize.TokenError) as error:  # of numpy's parser of Python literals
         raise unusable(path, f"{what} has a damaged header ({error})", _FETCH) from error
     return shape, dtype
@@ -82,5 +90,5 @@ def _read_member(path: Path, name: str) -> Table:
     try:
         with np.load(path) as archive:
             return Table(archive[name])
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+    except (*_DAMAGED, ValueError, MemoryError) as error:
         raise unusable(path, f"the array {name!r} cannot be read ({error})", _FETCH) from error

@@ -87,7 +87,7 @@ def _archive(path: Path) -> Mapping[str, Entry]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error) as error:
         raise unusable(path, f"is damaged or cut off ({error})", "fetch it again") from error
     if any(name.endswith(".pkl") for name in names):
         return torch_file.read_state_dict(path)

@@ -113,7 +113,10 @@ class _PooledWords(Embedder):
         self._lookup = Lookup(index, config.lowercase)
         self._matrix = matrix
         if components:
-            self._components = pooling.TopComponents(self._sample(), components)
+            sample = self._sample()
+            if not np.isfinite(sample).all():
+                raise unusable(config.model, "its vectors hold numbers that are not finite", "fetch the file again")
+            self._components = pooling.TopComponents(sample, components)
 
     def _opened(self) -> FloatArray:
         if self._matrix is None:

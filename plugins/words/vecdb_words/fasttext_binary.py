@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vecdb_words.files import FASTTEXT_MAGIC, errors_named, unusable
+from vecdb_words.files import FASTTEXT_MAGIC, errors_named, signature, unusable
 from vecdb_words.product_quantisation import read_quantised
 from vecdb_words.subwords import subword_hashes
 from vecdb_words.vectors import FloatArray, IntArray
@@ -113,6 +113,8 @@ def read_fasttext(path: Path) -> FastTextModel:
     Raises:
         EmbedderUnavailableError: the file is missing, of another version, or damaged.
     """
+    if not signature(path):
+        raise unusable(path, "the file is empty", "fetch it again")
     with errors_named(path), path.open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     cursor = Cursor(path, data)
@@ -166,7 +168,7 @@ def _read_kept(cursor: Cursor, count: int) -> dict[int, int]:
 
 def _read_matrix(cursor: Cursor) -> FloatArray:
     rows, columns = cursor.unpack(SHAPE)
-    if rows < 0 or columns < 0:
+    if rows <= 0 or columns <= 0:
         raise cursor.damaged(f"its matrix has the shape {(rows, columns)}")
     matrix: FloatArray = cursor.array("<f4", rows * columns).reshape(rows, columns)
     return matrix

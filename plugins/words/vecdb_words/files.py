@@ -18,6 +18,8 @@ FASTTEXT_MAGIC = struct.pack("<i", 793712314)
 
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
+# gzip, and what zipfile raises for names, sizes and packed bytes that are none
+_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, UnicodeDecodeError, struct.error)
 _TEXT_MEMBERS = (".txt", ".vec")
 _COMPRESSION_LIMIT = 1100  # deflate cannot shrink data by more than about 1032
 _REFUSED = {
@@ -58,8 +60,10 @@ def errors_named(path: Path) -> Iterator[None]:
         raise unusable(path, "is a folder", "give the file of word vectors in it") from error
     except PermissionError as error:
         raise unusable(path, "may not be read", "change its permissions") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise unusable(path, f"the compressed file is damaged or cut off ({error})", "fetch it again") from error
+    except NotImplementedError as error:  # of a newer version of the format, or spread over several disks
+        raise unusable(path, f"the archive cannot be read here ({error})", "unpack it and give the text file") from error
     except OSError as error:
         raise unusable(path, f"cannot be read ({error})", "check the disk and the path") from error
 
@@ -94,7 +98,7 @@ def open_vectors(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def _only_text_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    members = [item for item in archive.infolist() if not item.is_dir()]
+    members = [item for item in archive.infolist() if not item.filename.endswith("/")]
     if any(item.filename.endswith(".pkl") for item in members):
         raise unusable(path, "is a pickled (torch) archive, which is never opened", CONVERT)
     texts = [item for item in members if item.filename.lower().endswith(_TEXT_MEMBERS)]
@@ -103,6 +107,8 @@ def _only_text_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         raise unusable(path, f"the archive holds {names}", "unpack it and give one text file of word vectors")
     if texts[0].flag_bits & 1:
         raise unusable(path, "the archive is encrypted", "unpack it and give the text file")
+    if texts[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise unusable(path, "the archive is packed in a rare way", "unpack it and give the text file")
     return texts[0]
 
 

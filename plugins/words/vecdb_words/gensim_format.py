@@ -6,12 +6,15 @@ FILE.vectors.npy, and for a model FILE.wv.vectors.npy.
 
 from __future__ import annotations
 
+import io
 import math
 import mmap
+import tokenize
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 
 from vecdb_words.files import CONVERT, errors_named, signature, unusable
 from vecdb_words.opcodes import Call, Name, Pairs, PickleError, read_pickle
@@ -20,6 +23,7 @@ from vecdb_words.vectors import FloatArray, WordVectors
 _PROTOCOLS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _SIDE_FILES = (".vectors.npy", ".wv.vectors.npy")
 _BLOCK_ROWS = 1 << 14
+_MOST_HEADER = 1 << 16  # bytes of a .npy file; numpy refuses headers of more than 10,000
 _CONVERT_FASTTEXT = (
     "save the model where it was made, with gensim: "
     "gensim.models.fasttext.save_facebook_model(FastText.load('FILE'), 'model.bin'), and use the embedder 'fasttext'"
@@ -96,12 +100,22 @@ def _matrix(path: Path, state: Pairs, suffix: str) -> Any:
         raise unusable(path, f"its vectors are in {side.name}, which is not beside it", "put both files there")
     with errors_named(side):
         try:
-            matrix = np.load(side, mmap_mode="r")
-        except (ValueError, OverflowError, EOFError) as error:
+            matrix = _mapped(side)
+        except (ValueError, TypeError, OverflowError, SyntaxError, tokenize.TokenError) as error:  # of numpy's parser
             raise unusable(side, f"is no array of numbers ({error})", "fetch it again") from error
-    if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f":
+    if matrix.dtype.kind != "f":
         raise unusable(side, "is no array of numbers with a decimal point", "fetch it again")
     return matrix.view(np.ndarray)
+
+
+def _mapped(path: Path) -> Any:
+    """The array in a `.npy` file, mapped into memory."""
+    with path.open("rb") as file:
+        start = io.BytesIO(file.read(_MOST_HEADER))  # or numpy would make room for as many bytes as the header claims
+    version = npy.read_magic(start)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    read(start)
+    return npy.open_memmap(path, "r")
 
 
 def _inline(path: Path, call: Any) -> FloatArray:
