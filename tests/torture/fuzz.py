@@ -31,14 +31,14 @@ _LONGEST_TEXT = 6000  # characters of an input in a failure
 
 @dataclass(slots=True)
 class _Found:
-    """What the children of one target said. `faults`: by kind, the text and the input."""
+    """What the children of one target said. `faults`: by kind, the text and the input; `unconfirmed`: the texts only."""
 
     absent: str = ""
     guided: bool = False
     inputs: int = 0
     seeds: int = 0
     regressions: int = 0
-    unconfirmed: int = 0
+    unconfirmed: dict[str, str] = field(default_factory=dict)
     faults: dict[str, tuple[str, bytes]] = field(default_factory=dict)
 
 
@@ -65,7 +65,9 @@ def fuzz(run: Run, names: list[str], *, unguided: bool = False) -> Outcome:
         counts["regressions"] += one.regressions
         counts["guided by branches" if one.guided else "not guided (atheris is not installed)"] += 1
         counts["faults"] += len(one.faults)
-        counts["seen once and not again"] += one.unconfirmed
+        counts["seen once and not again"] += len(one.unconfirmed)
+        for kind, text in one.unconfirmed.items():
+            run.say(f"{name}: seen once and not again: {kind}: {text}")
         for kind, (text, data) in one.faults.items():
             path = _keep(run.scratch, name, data)
             failures.append(f"{name}: {kind}: {text}; seed {run.seed}, input {path}, {_printable(data)}")
@@ -87,6 +89,9 @@ def _fuzz_one(run: Run, name: str, *, unguided: bool) -> _Found:
         status, said = _child(name, folder, options + (["--unguided"] if unguided else []), max(left, 0) + 300)
         _take_reports(folder, found, candidates)
         if status == 0 or found.absent:
+            break
+        if status == 1:
+            found.faults["the target itself is broken"] = (said, b"")
             break
         data = (folder / "current").read_bytes() if (folder / "current").exists() else b""
         candidates.setdefault(f"ends the interpreter ({_ending(status)})", (said, data))
@@ -143,7 +148,7 @@ def _confirm(name: str, folder: Path, kind: str, text: str, data: bytes, found: 
         [(kind, (text, data))] = seen.items()
         found.faults[kind] = (text, data)
     else:
-        found.unconfirmed += 1
+        found.unconfirmed[kind] = text
 
 
 def _ending(status: int) -> str:

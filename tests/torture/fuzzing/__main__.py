@@ -59,7 +59,8 @@ class _Reading:
         os.pwrite(self._counter, b"%-20d" % self.count, 0)
         if fault is not None and fault.kind not in self._kinds:
             self._kinds.add(fault.kind)
-            least = data if fault.kind == "slow" else shrunk(data, lambda less: self._breaks(less, fault.kind))
+            as_it_is = fault.kind.startswith(("slow", "RecursionError"))  # less of it may do the same here alone
+            least = data if as_it_is else shrunk(data, lambda less: self._breaks(less, fault.kind))
             self.say(kind=fault.kind, text=fault.text, input=base64.b64encode(least).decode())
 
     def _judge(self, data: bytes) -> Fault | None:
@@ -156,7 +157,7 @@ def _guided(atheris, reading: _Reading, seeds, folder: Path, seconds: int, seed:
     words.write_text("".join(f'"{word}"\n' for word in listed))
     longest = max(reading.target.longest, 64)
     options = [
-        f"-max_total_time={seconds}", f"-seed={seed % (2**31) or 1}", f"-max_len={longest}", f"-dict={words}",
+        f"-max_total_time={seconds}", f"-seed={seed % (2**31) or 1}", f"-max_len={longest}", *([f"-dict={words}"] if listed else []),
         f"-timeout={_LONGEST_INPUT_SECONDS}", "-rss_limit_mb=0", "-malloc_limit_mb=0", "-print_final_stats=0",
         "-len_control=50", "-verbosity=0", f"-artifact_prefix={folder}/",
     ]  # fmt: skip

@@ -90,7 +90,7 @@ def _condition_seeds(folder: Path) -> list[bytes]:
     return [text.encode() for text in (*typed, *deep)]
 
 
-_SIZES = (1, 7, 40, 1000)
+_SIZES = (7, 40, 200, 1000)
 
 
 def _passages(data: bytes, folder: Path) -> None:
@@ -115,12 +115,12 @@ def _passage_seeds(folder: Path) -> list[bytes]:
     markdown = "# Title\n\nA paragraph. Another sentence! A third?\n\nSub\n---\n\n```py\nx = 1\n\ny = 2\n```\n\n## Two ##\n- a\n- b\n"
     plain = "One sentence. Two sentences.\n\n" * 4 + "word " * 60 + "\n\n日本語の文。次の文！" + "x" * 90
     long = ["#" + " " * _DEEP + "x", "# a" + " #" * _DEEP, "`" * _DEEP, "~~~\n" * 5000, "a\n---\n" * 3000, ". " * _DEEP,
-            "a" * _DEEP, ".\"'" * 7000, "=" * _DEEP, " " * _DEEP + "x", "# \t" * 7000, "!)" * _DEEP]  # fmt: skip
-    return [bytes([head]) + text.encode() for head in (4, 5, 6, 3) for text in (markdown, plain, *long)]
+            "a" * _DEEP, ".\"'" * 7000, "=" * _DEEP, "# a\n" * 30_000, " " * _DEEP + "x", "# \t" * 7000, "!)" * _DEEP]  # fmt: skip
+    return [bytes([head]) + text.encode() for head in (4, 5, 7, 3) for text in (markdown, plain, *long)]
 
 
 TARGETS = [
     Target("records", _record_seeds, _records, words=[b'"content"', b'"text"', b'"metadata"', b'"id"', b'"vector"', b"NaN"]),
     Target("conditions", _condition_seeds, _conditions, longest=1000, words=[b"$gte", b">=", b"!=", b"~", b"\x1f", b"["]),
-    Target("passages", _passage_seeds, _passages, longest=20_000, words=[b"\n\n", b"```", b"~~~", b"# ", b"---", b". "]),
+    Target("passages", _passage_seeds, _passages, words=[b"\n\n", b"```", b"~~~", b"# ", b"---", b". "]),
 ]

@@ -67,7 +67,7 @@ class Guard:
         self.watching = False
         self._own = f"{folder.resolve()}/"
         paths = sysconfig.get_paths()
-        self._code = tuple({f"{ROOT}/", f"{sys.prefix}/", f"{sys.base_prefix}/", paths["stdlib"], paths["purelib"]})
+        self._code = tuple({f"{ROOT}/", f"{sys.prefix}/", f"{sys.base_prefix}/", paths["stdlib"], *(f"{path}/" for path in sys.path if path)})
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
