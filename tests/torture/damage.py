@@ -1,4 +1,4 @@
-"""Damage: files and rows of a database are changed behind its back; it may refuse, warn or report, never err in silence.
+"""Damage: files and rows of a database change behind its back; it may refuse, warn or report, never err in silence.
 
 For index files and the shared memory of the log nothing may be lost, for the log a whole number of the last
 transactions. Lost bytes of the database file cannot come back, but nothing may be wrong in silence.
@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ _KINDS: tuple[tuple[Callable[..., Damage], int], ...] = (
 )  # fmt: skip
 _SECONDS = 60
 _MEMORY = 1 << 30  # bytes more than the campaign itself has
-_SHOWN = 60  # kinds of failures whose first example is told
+_SHOWN = 150  # kinds of failures whose first example is told
 
 
 @dataclass(slots=True)
@@ -138,7 +138,7 @@ def run(run: Run) -> Outcome:
             running.append(damaging.begin(number))
         if number and number % 2000 == 0:
             run.say(f"{number} damages, {sum(kinds.values())} failures of {len(kinds)} kinds")
-    failures = [f"{kinds[kind]} x {kind}: {text}" for kind, text in examples.items()]
+    failures = [f"{times} x {kind}: {examples[kind]}" for kind, times in kinds.most_common()]
     if len(failures) > _SHOWN:
         failures = [*failures[:_SHOWN], f"and {len(failures) - _SHOWN} kinds more"]
     return Outcome({"damages": run.count, **dict(sorted(counts.items()))}, tuple(failures))
@@ -156,7 +156,7 @@ def _count(
         name = f"{damage.family}, {damage.kind}: {kind}"
         kinds[name] += 1
         again = f"seed {run.seed}, round {one.number}, base {one.base.name!r}, {damage.detail}"
-        examples.setdefault(name, f"{text} ({again})")
+        examples.setdefault(name, f"{text:.700} ({again})")
 
 
 def look_again(seed: int, number: int, scratch: Path) -> list[Any]:
@@ -169,7 +169,7 @@ def look_again(seed: int, number: int, scratch: Path) -> list[Any]:
 
 CAMPAIGN = Campaign(
     name="damage",
-    summary="Bits, blocks, files and rows are changed behind its back: right answers, or an error, a warning, a report.",
+    summary="Bits, blocks, files and rows change behind its back: right answers, or an error, a warning, a report.",
     unit="damages",
     short=500,
     long=50_000,

@@ -19,7 +19,7 @@ from tests.torture.damage_state import State, state_of
 
 DIMENSION = 8
 CACHED = "a text whose record is gone, but whose vector is remembered"
-WORDS = "river stone cloud bread violin winter engine garden mirror copper whale lantern".split()
+WORDS = str.split("river stone cloud bread violin winter engine garden mirror copper whale lantern")
 Open = Callable[[Path], vecdb.Database]
 
 
@@ -49,8 +49,8 @@ def _alike_each_time(seed: int) -> Iterator[None]:
     """Names and graphs are the same for the same seed, or a round could not be seen again."""
     chance = random.Random(seed)
     with (
-        mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(int=chance.getrandbits(128))),
-        mock.patch.object(os, "cpu_count", lambda: 1),
+        mock.patch.object(uuid, "uuid4", side_effect=lambda: uuid.UUID(int=chance.getrandbits(128))),
+        mock.patch.object(os, "cpu_count", return_value=1),
     ):
         yield
 
@@ -177,9 +177,7 @@ def _log(folder: Path, chance: np.random.Generator, open_database: Open) -> Base
         notes.add([*texts(30), CACHED], ids=ids(31), metadata=facts(31))
         notes.delete(["id-0030"])
         points = database.create_collection("points", dimension=DIMENSION, metric="l2", index="hnsw")
-        points.add(
-            [None] * 90, ids=ids(90), metadata=facts(90), vectors=chance.standard_normal((90, DIMENSION))
-        )
+        points.add([None] * 90, ids=ids(90), metadata=facts(90), vectors=chance.standard_normal((90, DIMENSION)))
         points.optimize()
         base.states.append(state_of(database))
     shutil.copytree(made, base.older)

@@ -172,7 +172,13 @@ INSTEAD: dict[str, Callable[[Path, random.Random], None]] = {
     "emptied": _empty,
     "missing": _missing,
 }
-_IS_NO_FILE = {"a link instead", "a folder instead", "a dangling link instead", "a link to itself instead", "a pipe instead"}
+_IS_NO_FILE = {
+    "a link instead",
+    "a folder instead",
+    "a dangling link instead",
+    "a link to itself instead",
+    "a pipe instead",
+}
 
 
 def _change(path: Path, chance: random.Random) -> tuple[str, str, bool]:
@@ -263,4 +269,8 @@ def damage_database(folder: Path, base: Base, bases: Sequence[Base], chance: ran
         shutil.copyfile(other.folder / DATABASE_FILE, path)
         return Damage("database", "another database's file instead", other.name, other.states)
     kind, detail, replaced = _change(path, chance)
-    return Damage("database", kind, detail, base.states, replaced)
+    # Where nothing else is left of it, a lost file cannot be told from a database that was never made.
+    log = folder / f"{DATABASE_FILE}-wal"
+    traces = any((folder / INDEX_FOLDER).iterdir()) or (log.exists() and log.stat().st_size)
+    made_anew: list[State] = [{}] if kind in ("emptied", "missing") and not traces else []
+    return Damage("database", kind, detail, [*base.states, *made_anew], replaced)

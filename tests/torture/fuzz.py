@@ -31,7 +31,7 @@ _LONGEST_TEXT = 6000  # characters of an input in a failure
 
 @dataclass(slots=True)
 class _Found:
-    """What the children of one target said. `faults`: by kind, the text and the input; `unconfirmed`: the texts only."""
+    """What the children of one target said. By kind: `faults`, text and input; `unconfirmed`, the text."""
 
     absent: str = ""
     guided: bool = False
@@ -108,7 +108,12 @@ def _fuzz_one(run: Run, name: str, *, unguided: bool) -> _Found:
 def _child(name: str, folder: Path, options: list[str], seconds: float) -> tuple[int, str]:
     """The exit status of a child, and the end of what it said."""
     command = [sys.executable, "-m", "tests.torture.fuzzing", name, "--folder", str(folder), *options]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     said = folder / "said"
     with said.open("wb") as out:
         child = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=folder)

@@ -111,7 +111,7 @@ def _csv(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
         yield from _rows_of_csv(reader)
     except csv.Error as error:  # a cell of more than 131,072 characters, for one
         raise InvalidInputError(
-            f"the CSV cannot be read behind line {reader.line_num} ({error}); correct it, or give such records as JSON lines"
+            f"the CSV cannot be read behind line {reader.line_num} ({error}); correct it, or give JSON lines instead"
         ) from error
 
 

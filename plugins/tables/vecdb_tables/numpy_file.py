@@ -20,8 +20,10 @@ from vecdb_tables.table import Entry, Table, unusable
 _FETCH = "fetch it again, or write it again with numpy.save"
 _MOST_GROWTH = 100  # of floats that mean something; zeros grow a thousandfold
 _MOST_HEADER = 1 << 16  # bytes; numpy refuses headers of more than 10,000
-# what zipfile raises for a member that is damaged, encrypted, or packed in a way that is not known here
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error)
+# what zipfile raises for a member that is damaged, encrypted, or of a newer kind than it knows
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error, UnicodeDecodeError),
+)
 _SMALL = 1 << 28  # bytes, which may come from anywhere
 
 

@@ -63,7 +63,8 @@ def errors_named(path: Path) -> Iterator[None]:
     except _DAMAGED as error:
         raise unusable(path, f"the compressed file is damaged or cut off ({error})", "fetch it again") from error
     except NotImplementedError as error:  # of a newer version of the format, or spread over several disks
-        raise unusable(path, f"the archive cannot be read here ({error})", "unpack it and give the text file") from error
+        advice = "unpack it and give the text file"
+        raise unusable(path, f"the archive cannot be read here ({error})", advice) from error
     except OSError as error:
         raise unusable(path, f"cannot be read ({error})", "check the disk and the path") from error
 

@@ -40,3 +40,14 @@ def test_an_archive_that_is_packed_in_a_rare_way(tmp_path, kind):
         path.write_bytes(path.read_bytes().replace(struct.pack("<H", zipfile.ZIP_BZIP2), struct.pack("<H", 99)))
     with pytest.raises(EmbedderUnavailableError, match="the array 'table' is packed in a rare way"):
         embed("1", model=path)
+
+
+def test_an_archive_whose_names_are_no_text(tmp_path):
+    path = tmp_path / "table.npz"
+    np.savez(path, table=matrix())
+    data = bytearray(path.read_bytes())
+    data[6:8] = struct.pack("<H", 0x800)  # the name before the member is said to be UTF-8
+    data[30] = 0x84
+    path.write_bytes(data)
+    with pytest.raises(EmbedderUnavailableError, match="the array 'table' is damaged"):
+        embed("1", model=path)

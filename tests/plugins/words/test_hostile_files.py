@@ -82,7 +82,7 @@ def test_a_fasttext_model_with_numbers_that_are_not_finite(tmp_path: Path, bad: 
     [
         b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b"{'",  # a header of 4 GiB
         b"\x93NUMPY\x01\x00" + struct.pack("<H", 200) + b"(" * 200,
-        b"\x93NUMPY\x01\x00" + struct.pack("<H", 60) + b"{'descr': '<f4', 'fortran_order': False, 'shape': (7.5, 2), }".ljust(60),
+        b"\x93NUMPY\x01\x00" + b"\x3d\0{'descr': '<f4', 'fortran_order': False, 'shape': (7.5, 2), }\n\n",
         b"\x93NUMPY\x63\x00" + bytes(80),
         b"PK\x03\x04" + bytes(80),
     ],

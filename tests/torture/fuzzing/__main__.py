@@ -157,7 +157,8 @@ def _guided(atheris, reading: _Reading, seeds, folder: Path, seconds: int, seed:
     words.write_text("".join(f'"{word}"\n' for word in listed))
     longest = max(reading.target.longest, 64)
     options = [
-        f"-max_total_time={seconds}", f"-seed={seed % (2**31) or 1}", f"-max_len={longest}", *([f"-dict={words}"] if listed else []),
+        f"-max_total_time={seconds}", f"-seed={seed % (2**31) or 1}", f"-max_len={longest}",
+        *([f"-dict={words}"] if listed else []),
         f"-timeout={_LONGEST_INPUT_SECONDS}", "-rss_limit_mb=0", "-malloc_limit_mb=0", "-print_final_stats=0",
         "-len_control=50", "-verbosity=0", f"-artifact_prefix={folder}/",
     ]  # fmt: skip

@@ -16,9 +16,15 @@ from vecdb.errors import FilterError, InvalidInputError
 from vecdb.storage.contents import encode_metadata
 from vecdb.storage.filters import Filter
 
-KEYS = ["a", "b", "a.b", "b.a", "a.b.a", "", ".", "a.", 'q"', "it's", "a[0]", "\\", "$a", "🙂", "\n", "é", "$.a", "%", "A"]
-WORDS = ["", "a", "ab", "1", "true", "null", "2020-01-31", "ä", "🙂🐕", "'", '"', "[]", "%", "_", "\uffff", "\U00010000"]
-NUMBERS = [0, -0.0, 1, 1.0, -1, 1.5, 0.1, 0.1 + 0.2, 2**53, 2**53 + 1, 2.0**53, 2**63 - 1, -(2**63), 1e308, 5e-324, 1 / 3]
+KEYS = [
+    "a", "b", "a.b", "b.a", "a.b.a", "", ".", "a.", 'q"', "it's", "a[0]", "\\", "$a", "🙂", "\n", "é", "$.a", "%", "A",
+]  # fmt: skip
+WORDS = [
+    "", "a", "ab", "1", "true", "null", "2020-01-31", "ä", "🙂🐕", "'", '"', "[]", "%", "_", "\uffff", "\U00010000",
+]  # fmt: skip
+NUMBERS = [
+    0, -0.0, 1, 1.0, -1, 1.5, 0.1, 0.1 + 0.2, 2**53, 2**53 + 1, 2.0**53, 2**63 - 1, -(2**63), 1e308, 5e-324, 1 / 3,
+]  # fmt: skip
 OPERATORS = ["$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$contains", "$not"]
 _COMPARING = ("$gt", "$gte", "$lt", "$lte")
 
@@ -236,7 +242,8 @@ def _anything_hashable(source: Bytes) -> Any:
 def _seeds(folder: Path) -> list[bytes]:
     stored = [{"a": {"b": 1}}, {"a.b": 1}, {"a": [1, "x", None]}, {"a": "2024-05-06", "b": True}, {"n": 2**53 + 1}]
     wheres = [
-        {"a.b": 1}, {"a": {"$in": [1, "x", None]}, "b": {"$ne": False}}, {"$or": [{"a": {"$contains": "x"}}, {"b": True}]},
+        {"a.b": 1}, {"a": {"$in": [1, "x", None]}, "b": {"$ne": False}},
+        {"$or": [{"a": {"$contains": "x"}}, {"b": True}]},
         {"$not": {"a": {"$gte": "2024", "$lt": "2025"}}}, {"n": {"$not": {"$gt": 2.0**53}}}, {"a": {"$exists": False}},
         {"$and": [{"a": {"$nin": []}}, {"$not": {"b": None}}]}, {"a": {"$in": [1, 1.0, True]}},
     ]  # fmt: skip

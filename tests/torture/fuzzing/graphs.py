@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,8 @@ def _run(data: bytes, folder: Path) -> None:
     metric = _METRICS[(data[0] if data else 0) % 3]
     path = folder / "graph.hnsw"
     path.write_bytes(data[1:])
-    try:
+    with contextlib.suppress(StorageError):
         unreachable_in(path, dimension=_DIMENSION, M=_M)
-    except StorageError:
-        pass
     try:
         graph = read_graph(path, dimension=_DIMENSION, M=_M, unit_length=metric == "cosine")
         index = HnswIndex.load(path, dimension=_DIMENSION, metric=metric, M=_M, ef_construction=20)

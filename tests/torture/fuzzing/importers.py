@@ -56,7 +56,9 @@ def _store(record) -> None:
 
 
 def _record_seeds(folder: Path) -> list[bytes]:
-    lines = b'{"id": "a", "content": "The cat", "metadata": {"year": 2020}}\n{"text": "x", "n": 1.5, "vector": [1, 2]}\n'
+    lines = (
+        b'{"id": "a", "content": "The cat", "metadata": {"year": 2020}}\n{"text": "x", "n": 1.5, "vector": [1, 2]}\n'
+    )
     listed = b'[{"id": 7, "content": "The cat", "year": 2020},\n {"text": "dog", "vectors": {"default": [0.5]}}]'
     table = b'id,content,year,vector,metadata\na,"The ""cat"", it",2020,"[1, 2]","{""x"": 1}"\nb,dog,,true,\n'
     plain = "first line\n\nsecond, ünd more\r\nthird".encode()
@@ -85,8 +87,14 @@ def _conditions(data: bytes, folder: Path) -> None:
 
 def _condition_seeds(folder: Path) -> list[bytes]:
     typed = ["year>=2020", "kind=function", 'name!="2020"', "tags~news", '{"year": {"$gte": 2020}}', 'k=["a",1,null]',
-             "a.b<=1.5e3", "x==1\x1fy!=[true]", "n=1e999", "n=123456789012345678901", "a=>3", "a~[", "=", "k = v "]  # fmt: skip
-    deep = ['{"$not": ' * _DEEP, '{"a":' * _DEEP + "1" + "}" * _DEEP, "a=" + "[" * _DEEP, "a" + " " * _DEEP, " =" * _DEEP]
+             "a.b<=1.5e3", "x==1\x1fy!=[true]", "n=1e999", "n=123456789012345678901", "a=>3", "a~[", "="]  # fmt: skip
+    deep = [
+        '{"$not": ' * _DEEP,
+        '{"a":' * _DEEP + "1" + "}" * _DEEP,
+        "a=" + "[" * _DEEP,
+        "a" + " " * _DEEP,
+        " =" * _DEEP,
+    ]
     return [text.encode() for text in (*typed, *deep)]
 
 
@@ -112,15 +120,19 @@ def _passages(data: bytes, folder: Path) -> None:
 
 
 def _passage_seeds(folder: Path) -> list[bytes]:
-    markdown = "# Title\n\nA paragraph. Another sentence! A third?\n\nSub\n---\n\n```py\nx = 1\n\ny = 2\n```\n\n## Two ##\n- a\n- b\n"
+    markdown = "# Title\n\nA paragraph. Another sentence! A third?\n\nSub\n---\n\n```py\nx = 1\n\ny = 2\n```\n\n## Two ##\n- a\n"
     plain = "One sentence. Two sentences.\n\n" * 4 + "word " * 60 + "\n\n日本語の文。次の文！" + "x" * 90
     long = ["#" + " " * _DEEP + "x", "# a" + " #" * _DEEP, "`" * _DEEP, "~~~\n" * 5000, "a\n---\n" * 3000, ". " * _DEEP,
-            "a" * _DEEP, ".\"'" * 7000, "=" * _DEEP, "# a\n" * 30_000, " " * _DEEP + "x", "# \t" * 7000, "!)" * _DEEP]  # fmt: skip
+            "a" * _DEEP, ".\"'" * 7000, "=" * _DEEP, "# a\n" * 30_000, " " * _DEEP + "x", "# \t" * 7000]  # fmt: skip
     return [bytes([head]) + text.encode() for head in (4, 5, 7, 3) for text in (markdown, plain, *long)]
 
 
 TARGETS = [
-    Target("records", _record_seeds, _records, words=[b'"content"', b'"text"', b'"metadata"', b'"id"', b'"vector"', b"NaN"]),
-    Target("conditions", _condition_seeds, _conditions, longest=1000, words=[b"$gte", b">=", b"!=", b"~", b"\x1f", b"["]),
+    Target(
+        "records", _record_seeds, _records, words=[b'"content"', b'"text"', b'"metadata"', b'"id"', b'"vector"', b"NaN"]
+    ),
+    Target(
+        "conditions", _condition_seeds, _conditions, longest=1000, words=[b"$gte", b">=", b"!=", b"~", b"\x1f", b"["]
+    ),
     Target("passages", _passage_seeds, _passages, words=[b"\n\n", b"```", b"~~~", b"# ", b"---", b". "]),
 ]

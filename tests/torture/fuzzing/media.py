@@ -45,7 +45,11 @@ def _picture_seeds(folder: Path) -> list[bytes]:
     for kind in ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "PPM"):
         for picture in pictures:
             extra = {"exif": exif.tobytes()} if kind in ("JPEG", "WEBP") else {}
-            many = {"save_all": True, "append_images": [picture]} if kind in ("GIF", "TIFF") and picture.mode == "P" else {}
+            many = (
+                {"save_all": True, "append_images": [picture]}
+                if kind in ("GIF", "TIFF") and picture.mode == "P"
+                else {}
+            )
             out = io.BytesIO()
             try:
                 picture.save(out, kind, **extra, **many)
@@ -101,8 +105,8 @@ def _sound_seeds(folder: Path) -> list[bytes]:
     time = np.arange(1200) / 8000
     tone = np.stack([np.sin(440 * 2 * np.pi * time), np.sin(330 * 2 * np.pi * time)], axis=1) * 0.5
     seeds = []
-    kinds = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAV", "ULAW"), ("WAV", "IMA_ADPCM"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"),
-             ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("AIFF", "PCM_16"), ("AU", "PCM_16"), ("RF64", "PCM_16"),
+    kinds = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAV", "ULAW"), ("WAV", "IMA_ADPCM"), ("FLAC", "PCM_16"),
+             ("OGG", "OPUS"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"), ("AIFF", "PCM_16"), ("AU", "PCM_16"), ("RF64", "PCM_16"),
              ("WAV", "GSM610"), ("WAVEX", "PCM_24"), ("W64", "PCM_16"), ("AIFF", "FLOAT")]  # fmt: skip
     for kind, subtype in kinds:
         for samples in (tone, tone[:, 0]):
@@ -116,6 +120,12 @@ def _sound_seeds(folder: Path) -> list[bytes]:
 
 
 TARGETS = [
-    Target("pictures", _picture_seeds, _pictures, longest=8192, words=[b"IHDR", b"IDAT", b"tRNS", b"Exif", b"VP8L", b"ftyp"]),
+    Target(
+        "pictures",
+        _picture_seeds,
+        _pictures,
+        longest=8192,
+        words=[b"IHDR", b"IDAT", b"tRNS", b"Exif", b"VP8L", b"ftyp"],
+    ),
     Target("sounds", _sound_seeds, _sounds, longest=8192, words=[b"RIFF", b"fmt ", b"data", b"OggS", b"fLaC", b"COMM"]),
 ]

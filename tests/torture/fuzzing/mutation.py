@@ -23,7 +23,18 @@ def mutated(data: bytes, chance: random.Random, others: Sequence[bytes], words: 
 def _change(data: bytearray, chance: random.Random, others: Sequence[bytes], words: Sequence[bytes]) -> None:
     start = chance.randrange(len(data) + 1)
     end = min(len(data), start + chance.choice((1, 2, 4, 8, 32, 256)))
-    kinds = ["flip", "flip", "byte", "number", "float", "remove", "repeat", "cut", "splice", *(["word"] * 2 if words else [])]
+    kinds = [
+        "flip",
+        "flip",
+        "byte",
+        "number",
+        "float",
+        "remove",
+        "repeat",
+        "cut",
+        "splice",
+        *(["word"] * 2 if words else []),
+    ]
     match chance.choice(kinds):
         case "flip" if data:
             data[start % len(data)] ^= 1 << chance.randrange(8)

@@ -39,14 +39,26 @@ def _content(text: str, kind: int) -> None:
 
 
 def _seeds(folder: Path) -> list[bytes]:
-    contents = ["a text", vecdb.Image(b"bytes"), vecdb.Audio(b"bytes"), {"title": "x", "cover": vecdb.Image(b"y")}, Path(__file__)]
+    contents = [
+        "a text",
+        vecdb.Image(b"bytes"),
+        vecdb.Audio(b"bytes"),
+        {"title": "x", "cover": vecdb.Image(b"y")},
+        Path(__file__),
+    ]
     encoded = [encode_content(content) for content in contents]
     probe = b"".join(size.to_bytes(4, "little") + bytes(size) for size in (8, 0, 12))
     deep = ("[" * 20_000, '{"a":' * 20_000, '{"fields": {"a": ' * 3000)
     return [
-        *(b"\0" + text.encode() for text in ('{"year":2020,"tags":["a",1.5,null]}', "{}", "[]", "1", '{"a":NaN}', *deep)),
+        *(
+            b"\0" + text.encode()
+            for text in ('{"year":2020,"tags":["a",1.5,null]}', "{}", "[]", "1", '{"a":NaN}', *deep)
+        ),
         *(bytes([1 + 3 * one.kind]) + (one.text or "").encode() for one in encoded),
-        *(b"\7" + text.encode() for text in ('{"image": "zz"}', '{"file": 1}', '{"fields": []}', "[]", '{"audio": null}', *deep)),
+        *(
+            b"\7" + text.encode()
+            for text in ('{"image": "zz"}', '{"file": 1}', '{"fields": []}', "[]", '{"audio": null}', *deep)
+        ),
         b"\2" + probe,
     ]
 

@@ -69,10 +69,21 @@ def _seeds(folder: Path) -> list[bytes]:
     halves = table.astype(np.float16)
     both = {"a.weight": described(halves, "F16"), "wte": described(halves, "BF16"), "__metadata__": {"x": "y"}}
     seeds.append(safetensors_bytes(both, halves.tobytes()))
-    lies = ({"shape": [2**40, 4]}, {"data_offsets": [0, 2**50]}, {"shape": [-1, 4]}, {"dtype": 7}, {"shape": "ab"}, {"shape": [0, 0]})
+    lies = (
+        {"shape": [2**40, 4]},
+        {"data_offsets": [0, 2**50]},
+        {"shape": [-1, 4]},
+        {"dtype": 7},
+        {"shape": "ab"},
+        {"shape": [0, 0]},
+    )
     seeds += [safetensors_bytes({"t": described(table, **lie)}, table.tobytes()) for lie in lies]
     seeds.append(safetensors_bytes(b'{"a":' * 20_000))
-    for save, values in ((np.save, table), (np.save, np.asfortranarray(table.astype(np.float64))), (np.save, np.arange(9))):
+    for save, values in (
+        (np.save, table),
+        (np.save, np.asfortranarray(table.astype(np.float64))),
+        (np.save, np.arange(9)),
+    ):
         out = io.BytesIO()
         save(out, values)
         seeds.append(out.getvalue())
@@ -93,7 +104,12 @@ def _torch_seeds(folder: Path) -> list[bytes]:
         raise NotHere("torch is not installed") from error
     values = torch.from_numpy(matrix())
     seeds = []
-    for saved in ({"embed.weight": values}, values, {"state_dict": {"wte": values.half()}}, {"a": values.bfloat16(), "n": 1}):
+    for saved in (
+        {"embed.weight": values},
+        values,
+        {"state_dict": {"wte": values.half()}},
+        {"a": values.bfloat16(), "n": 1},
+    ):
         for options in ({}, {"_use_new_zipfile_serialization": False}):
             out = io.BytesIO()
             torch.save(saved, out, **options)
@@ -103,13 +119,29 @@ def _torch_seeds(folder: Path) -> list[bytes]:
 
 def _vocabulary_seeds(folder: Path) -> list[bytes]:
     tokens = ["<pad>", "<unk>", "cat", "kätzchen", "dog"]
-    listed = ["\n".join(tokens), "\r\n".join(tokens) + "\n", json.dumps(tokens), json.dumps({t: i for i, t in enumerate(tokens)})]
-    odd = ['{"a": 1, "a": 2}', "[PAD]\n[UNK]\nx\ny\nz", "[" * 20_000, '{"a":' * 20_000, '{"a": true}', "[1, 2]", "\ufeffa\nb\nc\nd\ne", "[" + "9" * 5000]
+    listed = [
+        "\n".join(tokens),
+        "\r\n".join(tokens) + "\n",
+        json.dumps(tokens),
+        json.dumps({t: i for i, t in enumerate(tokens)}),
+    ]
+    odd = [
+        '{"a": 1, "a": 2}',
+        "[PAD]\n[UNK]\nx\ny\nz",
+        "[" * 20_000,
+        '{"a":' * 20_000,
+        '{"a": true}',
+        "[1, 2]",
+        "\ufeffa\nb\nc\nd\ne",
+        "[" + "9" * 5000,
+    ]
     return [b"\5" + text.encode() for text in (*listed, *odd)]
 
 
 TARGETS = [
-    Target("tables", _seeds, _tables, words=[b'"dtype"', b'"shape"', b'"data_offsets"', b'"F32"', b"'descr'", b"PK\1\2"]),
+    Target(
+        "tables", _seeds, _tables, words=[b'"dtype"', b'"shape"', b'"data_offsets"', b'"F32"', b"'descr'", b"PK\1\2"]
+    ),
     Target("vocabularies", _vocabulary_seeds, _vocabularies, longest=2000, words=[b'"', b"\n", b"\\u0000", b": 1"]),
     Target("torch tables", _torch_seeds, _torch_tables, longest=6000),
 ]

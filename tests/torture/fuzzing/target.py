@@ -1,4 +1,4 @@
-"""A target, and the judgement of one input: the promised errors only, little memory, little time, nothing else touched."""
+"""A target, and the judgement of one input: promised errors only, little memory and time, nothing else touched."""
 
 from __future__ import annotations
 
@@ -67,7 +67,15 @@ class Guard:
         self.watching = False
         self._own = f"{folder.resolve()}/"
         paths = sysconfig.get_paths()
-        self._code = tuple({f"{ROOT}/", f"{sys.prefix}/", f"{sys.base_prefix}/", paths["stdlib"], *(f"{path}/" for path in sys.path if path)})
+        self._code = tuple(
+            {
+                f"{ROOT}/",
+                f"{sys.prefix}/",
+                f"{sys.base_prefix}/",
+                paths["stdlib"],
+                *(f"{path}/" for path in sys.path if path),
+            }
+        )
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -75,20 +83,24 @@ class Guard:
             return
         if event == "open":
             path, mode, flags = arguments
-            if isinstance(path, str | bytes | os.PathLike) and not self._allowed(os.fsdecode(path), flags):
+            if isinstance(path, str | bytes | os.PathLike) and not self._allowed(path, flags):
                 self.seen.append(f"open {path!r} {mode}")
         elif event in self._WRITING:
-            if not os.path.abspath(os.fsdecode(arguments[0])).startswith(self._own):
+            if not _absolute(arguments[0]).startswith(self._own):
                 self.seen.append(f"{event} {arguments!r:.200}")
         elif event in self._STARTING or event in self._CALLING:
             self.seen.append(f"{event} {arguments!r:.200}")
 
-    def _allowed(self, path: str, flags: Any) -> bool:
-        found = os.path.abspath(path)
-        if found.startswith(self._own) or found.startswith(self._HARMLESS):
+    def _allowed(self, path: Any, flags: Any) -> bool:
+        found = _absolute(path)
+        if found.startswith((self._own, *self._HARMLESS)):
             return True
         reading = not isinstance(flags, int) or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         return reading and found.startswith(self._code)  # modules that are imported on first use
+
+
+def _absolute(path: Any) -> str:
+    return os.path.normpath(Path.cwd() / os.fsdecode(path))
 
 
 def judge(target: Target, data: bytes, folder: Path, guard: Guard) -> Fault | None:

@@ -52,7 +52,11 @@ class _Replaced:
     def seeds(self, folder: Path) -> list[bytes]:
         self.check()
         made = self.make(folder)
-        found = [bytes([number]) + (made / name).read_bytes() for number, name in enumerate(self._files) if (made / name).exists()]
+        found = [
+            bytes([number]) + (made / name).read_bytes()
+            for number, name in enumerate(self._files)
+            if (made / name).exists()
+        ]
         deep = [bytes([number]) + _DEEP for number, name in enumerate(self._files) if name.endswith(".json")]
         return found + deep
 
@@ -131,16 +135,35 @@ def _settings(data: bytes, folder: Path) -> None:
 
 def _settings_seeds(folder: Path) -> list[bytes]:
     values: list[Any] = [
-        [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}, {"type": "x.Normalize", "path": "2"}],
+        [
+            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"type": "x.Normalize", "path": "2"},
+        ],
         {"prompts": {"query": "query: ", "document": ""}, "default_prompt_name": "query"},
         {"max_position_embeddings": 512, "pad_token_id": 0},
         {"max_seq_length": 256, "do_lower_case": False},
         {"model_max_length": 1e30, "truncation_side": "right"},
         {"word_embedding_dimension": 8, "pooling_mode_mean_tokens": True, "pooling_mode": "mean"},
-        {"image_mean": [0.5, 0.5, 0.5], "image_std": 0.5, "size": {"shortest_edge": 224}, "crop_size": 224, "crop_pct": 0.9, "resample": 3},
+        {
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_std": 0.5,
+            "size": {"shortest_edge": 224},
+            "crop_size": 224,
+            "crop_pct": 0.9,
+            "resample": 3,
+        },
     ]
     seeds = [bytes([number]) + json.dumps(value).encode() for number, value in enumerate(values)]
-    odd = ("{}", "[]", "1", "null", "[[]]", '[{"type": 1, "path": "../x"}]', '{"size": 1e999, "image_mean": "ab"}', '{"max_seq_length": NaN}')
+    odd = (
+        "{}",
+        "[]",
+        "1",
+        "null",
+        "[[]]",
+        '[{"type": 1, "path": "../x"}]',
+        '{"size": 1e999, "image_mean": "ab"}',
+        '{"max_seq_length": NaN}',
+    )
     seeds += [bytes([number]) + text.encode() for number in range(len(values)) for text in odd]
     seeds += [bytes([number]) + _DEEP for number in range(len(values))]
     return [*seeds, b"\7" + _graph("weights.bin"), b"\7" + _graph("../../outside")]
@@ -159,6 +182,12 @@ def _graph(location: str) -> bytes:
 TARGETS = [
     Target("static tables", _STATIC.seeds, _STATIC.run, words=(*_JSON_WORDS, b'"dtype"', b'"shape"', b'"normalize"')),
     Target("elmo", _ELMO.seeds, _ELMO.run, longest=40_000, words=(*_JSON_WORDS, b'"filters"', b'"n_layers"')),
-    Target("sentence encoder", _USE.seeds, _USE.run, longest=20_000, words=(*_JSON_WORDS, b'"paths"', b'"weights"', b'"shape"')),
+    Target(
+        "sentence encoder",
+        _USE.seeds,
+        _USE.run,
+        longest=20_000,
+        words=(*_JSON_WORDS, b'"paths"', b'"weights"', b'"shape"'),
+    ),
     Target("encoder settings", _settings_seeds, _settings, longest=2000, words=(*_JSON_WORDS, b'"path"', b'"type"')),
 ]

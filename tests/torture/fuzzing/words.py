@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import zipfile
@@ -54,10 +55,8 @@ def _gensim(data: bytes, folder: Path) -> None:
             path.write_bytes((_ASSETS / "separate.kv").read_bytes())
         (folder / "separate.kv.vectors.npy").write_bytes(data[1:])
     else:
-        try:
+        with contextlib.suppress(PickleError):
             read_pickle(data)
-        except PickleError:
-            pass
         path = folder / "model.kv"
         path.write_bytes(data)
     _embed("word2vec", path)
@@ -83,14 +82,26 @@ def _word_seeds(folder: Path) -> list[bytes]:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("glove.txt", plain[1])
-    lies = [b"999999999 300\n" + plain[2], b"1 65536\nthe 1 2", b"3 1\na 1\nb 2\nc 3\n", b"1e5 nan inf\n", b"the 1e39 2\n", b"\n" * 50]
+    lies = [
+        b"999999999 300\n" + plain[2],
+        b"1 65536\nthe 1 2",
+        b"3 1\na 1\nb 2\nc 3\n",
+        b"1e5 nan inf\n",
+        b"the 1e39 2\n",
+        b"\n" * 50,
+    ]
     return [*plain, gzip.compress(plain[1], mtime=0), packed.getvalue(), *lies, gzip.compress(bytes(1 << 22), mtime=0)]
 
 
 def _gensim_seeds(folder: Path) -> list[bytes]:
     files = [path.read_bytes() for path in sorted(_ASSETS.iterdir()) if path.suffix in (".kv", ".model")]
     array = (_ASSETS / "separate.kv.vectors.npy").read_bytes()
-    bombs = [b"\x80\x04" + b"(" * 9000, b"\x80\x04]" + b"\x94h\0" * 3000, b"\x80\x04\x8a\xff" + b"\xff" * 300, b"\x80\x04" + b"N\x85" * 9000 + b"."]
+    bombs = [
+        b"\x80\x04" + b"(" * 9000,
+        b"\x80\x04]" + b"\x94h\0" * 3000,
+        b"\x80\x04\x8a\xff" + b"\xff" * 300,
+        b"\x80\x04" + b"N\x85" * 9000 + b".",
+    ]
     return [*(data for data in files if len(data) < 20_000), b"\1" + array, *bombs]
 
 
@@ -115,6 +126,12 @@ def _quantised() -> bytes:
 
 TARGETS = [
     Target("word vectors", _word_seeds, partial(_run, name="glove"), words=[b"nan", b"inf", b"1e38", b"\n", b" 0.5"]),
-    Target("gensim", _gensim_seeds, _gensim, longest=20_000, words=[b"vectors", b"index_to_key", b"\x93NUMPY", b"_reconstruct"]),
+    Target(
+        "gensim",
+        _gensim_seeds,
+        _gensim,
+        longest=20_000,
+        words=[b"vectors", b"index_to_key", b"\x93NUMPY", b"_reconstruct"],
+    ),
     Target("fasttext", _fasttext_seeds, _fasttext, longest=12_000),
 ]
