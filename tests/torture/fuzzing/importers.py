@@ -120,7 +120,7 @@ def _passages(data: bytes, folder: Path) -> None:
 
 
 def _passage_seeds(folder: Path) -> list[bytes]:
-    markdown = "# Title\n\nA paragraph. Another sentence! A third?\n\nSub\n---\n\n```py\nx = 1\n\ny = 2\n```\n\n## Two ##\n- a\n"
+    markdown = "# Title\n\nA paragraph. Another! A third?\n\nSub\n---\n\n```py\nx = 1\n\ny = 2\n```\n\n## B ##\n"
     plain = "One sentence. Two sentences.\n\n" * 4 + "word " * 60 + "\n\n日本語の文。次の文！" + "x" * 90
     long = ["#" + " " * _DEEP + "x", "# a" + " #" * _DEEP, "`" * _DEEP, "~~~\n" * 5000, "a\n---\n" * 3000, ". " * _DEEP,
             "a" * _DEEP, ".\"'" * 7000, "=" * _DEEP, "# a\n" * 30_000, " " * _DEEP + "x", "# \t" * 7000]  # fmt: skip

@@ -105,9 +105,11 @@ def _sound_seeds(folder: Path) -> list[bytes]:
     time = np.arange(1200) / 8000
     tone = np.stack([np.sin(440 * 2 * np.pi * time), np.sin(330 * 2 * np.pi * time)], axis=1) * 0.5
     seeds = []
-    kinds = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAV", "ULAW"), ("WAV", "IMA_ADPCM"), ("FLAC", "PCM_16"),
-             ("OGG", "OPUS"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"), ("AIFF", "PCM_16"), ("AU", "PCM_16"), ("RF64", "PCM_16"),
-             ("WAV", "GSM610"), ("WAVEX", "PCM_24"), ("W64", "PCM_16"), ("AIFF", "FLOAT")]  # fmt: skip
+    kinds = [
+        ("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAV", "ULAW"), ("WAV", "IMA_ADPCM"), ("WAV", "GSM610"),
+        ("WAVEX", "PCM_24"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"),
+        ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("AIFF", "PCM_16"), ("AIFF", "FLOAT"), ("AU", "PCM_16"),
+    ]  # fmt: skip
     for kind, subtype in kinds:
         for samples in (tone, tone[:, 0]):
             out = io.BytesIO()
