@@ -161,14 +161,18 @@ def _read(data: bytes) -> tuple[list[Any], list[Any]]:
 
 
 def _key(source: Bytes) -> str:
-    return source.text() if source.below(16) == 15 else source.choice(KEYS)
+    """One of the first ones, mostly, or filters would hardly ever meet what is stored."""
+    kind = source.below(16)
+    return source.text() if kind == 15 else source.choice(KEYS if kind > 9 else KEYS[:3])
 
 
 def _scalar(source: Bytes) -> Any:
-    kind = source.below(12)
-    if kind < 3:
-        return source.choice(NUMBERS)
+    kind = source.below(16)
     if kind < 6:
+        return source.choice((0, 1, 1.0, "a", "ab", "1"))
+    if kind < 9:
+        return source.choice(NUMBERS)
+    if kind < 12:
         return source.choice(WORDS)
     makers = (source.integer, source.real, source.text, lambda: source.choice((None, True, False)))
     return makers[kind % 4]()
@@ -247,8 +251,16 @@ def _seeds(folder: Path) -> list[bytes]:
         {"$not": {"a": {"$gte": "2024", "$lt": "2025"}}}, {"n": {"$not": {"$gt": 2.0**53}}}, {"a": {"$exists": False}},
         {"$and": [{"a": {"$nin": []}}, {"$not": {"b": None}}]}, {"a": {"$in": [1, 1.0, True]}},
     ]  # fmt: skip
-    written = [json.dumps([stored, [where]]).encode() for where in wheres]
-    return [*written, *(bytes((n * 37 + i * i * 11) % 256 for i in range(80)) for n in range(12))]
+    every = [None, True, False, *NUMBERS, *WORDS]
+    rows = [{"a": value} for value in (*every, [1, "ab", None, True], {"b": 1})] + [{}]
+    for name in OPERATORS[:-1]:  # each operator with each value, over each value
+        operands = [True, False] if name == "$exists" else [[v] for v in every] if name in ("$in", "$nin") else every
+        if name in _COMPARING:
+            operands = [*NUMBERS, *WORDS]
+        wheres += [{"a": {name: operand}} for operand in operands]
+    crossed = [json.dumps([rows, wheres[start : start + 40]]).encode() for start in range(8, len(wheres), 40)]
+    written = [json.dumps([stored, [where]]).encode() for where in wheres[:8]]
+    return [*written, *crossed, *(bytes((n * 37 + i * i * 11) % 256 for i in range(80)) for n in range(12))]
 
 
 TARGETS = [Target("filters", _seeds, _run, longest=400, words=[name.encode() for name in OPERATORS])]

@@ -83,7 +83,7 @@ def _word_seeds(folder: Path) -> list[bytes]:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("glove.txt", plain[1])
     lies = [
-        b"999999999 300\n" + plain[2],
+        b"999999999 300\n" + plain[2].partition(b"\n")[2],
         b"1 65536\nthe 1 2",
         b"3 1\na 1\nb 2\nc 3\n",
         b"1e5 nan inf\n",
