@@ -16,12 +16,14 @@ class Run:
         seed: of everything random; the same seed does the same.
         scratch: an empty folder to work in, on the fastest disk there is.
         say: tells a person how it is going, in a line.
+        most_failures: after so many a campaign may give up: more of them tell nothing new.
     """
 
     count: int
     seed: int
     scratch: Path
     say: Callable[[str], None] = print
+    most_failures: int = 20
 
 
 @dataclass(frozen=True, slots=True)

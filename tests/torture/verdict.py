@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import warnings
 from collections.abc import Sequence
@@ -18,13 +19,16 @@ _OWN = {"vecdb.sqlite3", "vecdb.sqlite3-wal", "vecdb.sqlite3-shm", "writer.lock"
 Held = dict[str, dict[str, vecdb.Record]]
 
 
-def judge(folder: Path, allowed: Sequence[Model | None], *, seed: int = 0) -> tuple[int, list[str]]:
+def judge(
+    folder: Path, allowed: Sequence[Model | None], *, seed: int = 0, searches: int = _SEARCHES
+) -> tuple[int, list[str]]:
     """Open the database and compare it with the states that it may be in.
 
     Args:
         folder: the database.
         allowed: the states; one of them must be there to the letter. None: it may be absent.
         seed: of the choice of searches.
+        searches: how many records of each collection are searched for, in three ways each.
 
     Returns:
         The number of the state that is there (-1: none of them), and what is wrong.
@@ -35,14 +39,21 @@ def judge(folder: Path, allowed: Sequence[Model | None], *, seed: int = 0) -> tu
         warnings.simplefilter("always")
         with open_database(folder, timeout=10) as database:
             problems = leftovers(folder, database)
-            held = {name: {one.id: one for one in database.collection(name)} for name in database.collections()}
+            records = {name: list(database.collection(name)) for name in database.collections()}
+            held = {name: {one.id: one for one in found} for name, found in records.items()}
+            problems += [
+                f"{name}: {len(found) - len(held[name])} duplicates"
+                for name, found in records.items()
+                if len(found) > len(held[name])
+            ]
             differences = ["" if state is None else difference(held, state) for state in allowed]
             fits = [number for number, state in enumerate(allowed) if state is not None and not differences[number]]
             if fits:
                 state = allowed[fits[0]] or {}
-                problems += wrong_searches(database, state, random.Random(seed))
+                problems += wrong_searches(database, state, random.Random(seed), searches)
             else:
                 problems.append(f"none of {len(allowed)} states is there; beside the first: {differences[0]}")
+            problems += wrong_labels(database)
             problems += [f"check: {problem.where}: {problem.what}" for problem in database.check()]
     problems += [f"{one.category.__name__}: {one.message}" for one in caught]
     return (fits[0] if fits else -1), problems
@@ -72,7 +83,7 @@ def is_right(collection: str, record: vecdb.Record, version: int, number: int) -
         record.content == content(collection, record.id, version)
         and record.metadata == metadata(record.id, number)
         and record.vectors is not None
-        and np.allclose(record.vectors, stored_vector(collection, record.id, version), atol=1e-6)
+        and np.abs(record.vectors - stored_vector(collection, record.id, version)).max() <= 1e-6
     )
 
 
@@ -85,18 +96,25 @@ def stored_vector(collection: str, id: str, version: int) -> np.ndarray:
         return vector(id, version)
     if brings(collection):
         row = vector(id, version)
-    else:
-        found = content(collection, id, version)
-        row = _EMBEDDER.row(found.encode() if isinstance(found, str) else found.data)
+        return row / np.linalg.norm(row)
+    found = content(collection, id, version)
+    return _embedded(found.encode() if isinstance(found, str) else found.data)
+
+
+@functools.cache
+def _embedded(data: bytes) -> np.ndarray:
+    row = _EMBEDDER.row(data)
     return row / np.linalg.norm(row)
 
 
-def wrong_searches(database: vecdb.Database, state: Model, chance: random.Random) -> list[str]:
+def wrong_searches(
+    database: vecdb.Database, state: Model, chance: random.Random, searches: int = _SEARCHES
+) -> list[str]:
     """Searches for some records that do not find what they must: exact, by the graph, with a filter."""
     problems = []
     for name, records in state.items():
         collection = database.collection(name)
-        for id in chance.sample(sorted(records), min(_SEARCHES, len(records))):
+        for id in chance.sample(sorted(records), min(searches, len(records))):
             version, number = records[id]
             query = query_of(name, id, version)
             for options in ({"exact": True}, {"ef": 400}, {"where": {"n": number}}):
@@ -105,6 +123,28 @@ def wrong_searches(database: vecdb.Database, state: Model, chance: random.Random
                 near = {hit.id for hit in hits if hit.distance <= 1e-5}
                 if id not in near or {hit.id for hit in hits} != wanted or len(hits) != len(wanted):
                     problems.append(f"{name}: a search for {id} with {options} found {len(hits)} of {len(wanted)}")
+    return problems
+
+
+def wrong_labels(database: vecdb.Database) -> list[str]:
+    """Where an index holds another set of labels than the vectors of the records that are there, or one twice."""
+    problems = []
+    for name in database.collections():
+        for space in database._spaces_of(database.collection(name)):
+            with space.index.current() as snapshot:
+                have = [label for part in space.index.parts for label in part.labels().tolist()]
+                rows = snapshot.rows(
+                    "SELECT DISTINCT label FROM record_vectors JOIN records ON key = record_key "
+                    "WHERE collection_id = ? AND space_id = ?",
+                    (space.row.collection_id, space.row.id),
+                )
+            want = {label for (label,) in rows}
+            if sorted(have) != sorted(want):
+                lacking, surplus = sorted(want - set(have)), sorted(set(have) - want)
+                problems.append(
+                    f"{name}: the index lacks labels {lacking[:5]} ({len(lacking)}), has {surplus[:5]} "
+                    f"({len(surplus)}) that are gone, and {len(have) - len(set(have))} twice"
+                )
     return problems
 
 

@@ -6,6 +6,7 @@ each collection, id to (version of content and vector, version of the metadata),
 
 from __future__ import annotations
 
+import functools
 import random
 import zlib
 from collections.abc import Iterator
@@ -74,7 +75,13 @@ def brings(collection: str) -> bool:
 
 def open_database(folder: Path, **options: Any) -> vecdb.Database:
     """The database under test, with the embedders of the tests."""
-    return vecdb.open(folder, plugins=plugins_for_tests(), **options)
+    return vecdb.open(folder, plugins=_plugins(), **options)
+
+
+@functools.cache
+def _plugins() -> vecdb.Plugins:
+    """Found once: that takes longer than opening a database."""
+    return plugins_for_tests()
 
 
 def new_database(folder: Path, **options: Any) -> Model:
