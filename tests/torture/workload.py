@@ -88,8 +88,13 @@ def new_database(folder: Path, **options: Any) -> Model:
     """Make the lasting collections; the model of it."""
     with open_database(folder, **options) as database:
         for name in LASTING:
-            database.create_collection(name, **_OPTIONS[name])
+            create(database, name)
     return {name: {} for name in LASTING}
+
+
+def create(database: vecdb.Database, name: str) -> None:
+    """Make one of the collections."""
+    database.create_collection(name, **_OPTIONS[kind_of(name)])
 
 
 # --- choosing -----------------------------------------------------------------------------------
@@ -202,7 +207,7 @@ def perform(database: vecdb.Database, model: Model, operation: Operation) -> Non
     """
     do, name, n = operation["do"], operation["collection"], operation["n"]
     if do == "create":
-        database.create_collection(name, **_OPTIONS[kind_of(name)])
+        create(database, name)
         return
     if do == "drop":
         database.delete_collection(name)
