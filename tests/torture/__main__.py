@@ -33,7 +33,8 @@ def campaign(name: str) -> Campaign:
 
 
 def run_one(name: str, count: int, seed: int) -> tuple[Outcome, float]:
-    """Run a campaign in this process; the seconds that it took."""
+    """Run a campaign in this process, against a mutant if the environment says so; the seconds that it took."""
+    importlib.import_module("tests.torture.mutants").apply_from_environment()
     begin = time.monotonic()
     if not hasattr(os, "fork"):
         return Outcome(skipped="the campaigns fork, which this system cannot"), 0.0

@@ -14,11 +14,13 @@ import os
 import re
 import signal
 import sqlite3
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
+
+from tests.torture.patches import wrap
 
 # Name, and what the statement begins with.
 STATEMENTS = {
@@ -90,6 +92,10 @@ FUNCTIONS = {
     "closing": ("vecdb.database", "Database.close"),
 }
 
+# Imported here and now: forked children would each do it again.
+for _module, _ in FUNCTIONS.values():
+    importlib.import_module(_module)
+
 _COMMIT = "COMMIT"
 _PAGES = "some pages of a backup"
 _ROWS = "a row of many"
@@ -158,30 +164,6 @@ def install() -> None:
     sqlite3.connect = functools.partial(sqlite3.connect, factory=_Connection)
 
 
-def wrap(module: str, path: str, wrapper: Callable[[Any], Any]) -> None:
-    """Put `wrapper(function)` in the place of a function, wherever a module of vecdb has it.
-
-    Args:
-        module: where it is defined.
-        path: "function" or "Class.method".
-        wrapper: takes the function, returns the one to call instead.
-
-    Raises:
-        AttributeError: there is no such function: it has another name now.
-    """
-    owner: Any = importlib.import_module(module)
-    *classes, name = path.split(".")
-    for one in classes:
-        owner = getattr(owner, one)
-    function = getattr(owner, name)
-    instead = wrapper(function)
-    setattr(owner, name, instead)
-    if not classes:
-        for other, loaded in list(sys.modules.items()):
-            if other.partition(".")[0] == "vecdb" and getattr(loaded, name, None) is function:
-                setattr(loaded, name, instead)
-
-
 def _passing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def instead(*arguments: Any, **options: Any) -> Any:
@@ -205,7 +187,7 @@ def _numbering_statements(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _passing_paths(function: Callable[..., Any], patterns: list[tuple[str, re.Pattern[str]]]) -> Callable[..., Any]:
     def instead(path: Any, *arguments: Any, **options: Any) -> Any:
-        shown = os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else os.fsdecode(path)
+        shown = _path_of(path) if isinstance(path, int) else os.fsdecode(path)
         for name, pattern in patterns:
             if pattern.search(shown):
                 with _watch.around(name):
@@ -213,6 +195,10 @@ def _passing_paths(function: Callable[..., Any], patterns: list[tuple[str, re.Pa
         return function(path, *arguments, **options)
 
     return instead
+
+
+def _path_of(descriptor: int) -> str:
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
 
 # --- SQLite, watched ----------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.torture import crash_points
+from tests.torture import crash_points, mutants
 from tests.torture.campaign import Campaign, Outcome, Run
 from tests.torture.history import History
 from tests.torture.lives import (
@@ -170,7 +170,6 @@ class Lane:
             opening = plan.aim in (OPENING, NEW)
             kind = "while opening" if opening else "at crash points" if plan.point else "at random moments"
             self.counts[f"kills {kind}"] += 1
-            self.counts[f"kills in {'upgrade' if plan.aim in UPGRADES else plan.aim}"] += 1
             if plan.point:
                 self.hits[plan.point] += 1
                 self.missed[plan.point] = 0
@@ -198,13 +197,18 @@ class Lane:
         found = ended.result
         problems = found[1] if found is not None else [f"the judge {_how(ended)}: {ended.output[-3000:]}"]
         if problems:
-            kept = Path(tempfile.mkdtemp(prefix="vecdb-kill-"))
-            for path in (copy, self.scratch / "log"):
-                if path.exists():
-                    shutil.move(path, kept)
-            self.fail(number, plan, *[f"{problem} (kept in {kept})" for problem in problems])
+            kept = f" (kept in {self.keep(copy)})" if not mutants.applied() else ""
+            self.fail(number, plan, *[problem + kept for problem in problems])
             return None
         return found[0]
+
+    def keep(self, copy: Path) -> Path:
+        """Evidence is kept after the campaign; whoever has seen it may remove it."""
+        kept = Path(tempfile.mkdtemp(prefix="vecdb-kill-"))
+        for path in (copy, self.scratch / "log"):
+            if path.exists():
+                shutil.move(path, kept)
+        return kept
 
     # --- the lasting database ---
 
@@ -213,7 +217,8 @@ class Lane:
             self.begin_anew()
         log = self.scratch / "log"
         log.unlink(missing_ok=True)
-        killed = self.count(number, plan, self.attempt(plan, lambda reached: work(self.folder, self.model, log, plan, reached)))
+        ended = self.attempt(plan, lambda reached: work(self.folder, self.model, log, plan, reached))
+        killed = self.count(number, plan, ended)
         history = History([self.model])
         if log.exists():
             history.follow(log)
@@ -228,6 +233,8 @@ class Lane:
         for step in backups:
             shutil.rmtree(backup_folder(self.folder, step), ignore_errors=True)
         self.counts["acknowledged"] += history.acknowledged
+        if killed:
+            self.counts[f"kills in {doing['do'] if doing is not None else 'no operation'}"] += 1
         if found is None:
             self.deaths = _LIVES
             return
@@ -240,7 +247,8 @@ class Lane:
     def kill_while_opening(self, number: int) -> None:
         """Another kill, of the process that opens what a killed one left."""
         plan = self.aim_at_point(number, OPENING) if self.chance.random() < 0.5 else self.aim_at(OPENING, number)
-        self.count(number, plan, self.attempt(plan, lambda reached: open_only(self.folder, plan, reached)))
+        if self.count(number, plan, self.attempt(plan, lambda reached: open_only(self.folder, plan, reached))):
+            self.counts["kills in openings"] += 1
 
     def begin_anew(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -255,7 +263,8 @@ class Lane:
     def make_new(self, number: int, plan: Plan) -> None:
         folder, log = self.scratch / "new.vecdb", self.scratch / "log"
         log.unlink(missing_ok=True)
-        self.count(number, plan, self.attempt(plan, lambda reached: make_new(folder, log, plan, reached)))
+        if self.count(number, plan, self.attempt(plan, lambda reached: make_new(folder, log, plan, reached))):
+            self.counts["kills in new databases"] += 1
         history = History([{}])
         if log.exists():
             history.follow(log)
@@ -269,7 +278,8 @@ class Lane:
     def upgrade(self, number: int, plan: Plan) -> None:
         old = UPGRADES[plan.aim]
         folder = copy_of_schema(old, self.scratch)
-        self.count(number, plan, self.attempt(plan, lambda reached: upgrade_old(folder, plan, reached)))
+        if self.count(number, plan, self.attempt(plan, lambda reached: upgrade_old(folder, plan, reached))):
+            self.counts["kills in upgrades"] += 1
         self.judged(number, plan, lambda: (0, upgrade_verdict(folder, old)), folder)
         shutil.rmtree(folder)
 

@@ -6,7 +6,6 @@ of an older schema ("upgrade N"). Each has a life, which a kill ends, and a verd
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import sqlite3
@@ -209,11 +208,11 @@ def verdict(
     found, problems = judge(folder, allowed, seed=seed, searches=_SEARCHES)
     for step, states in backups.items():
         place = backup_folder(folder, step)
-        if step == again and not place.exists():
+        made_again = step == again and not place.exists()
+        if made_again:
             with open_database(folder) as database:
                 database.backup(place)
-            states = [allowed[found]]
-        _, wrong = judge(place, states, seed=seed, searches=1)
+        _, wrong = judge(place, [allowed[found]] if made_again else states, seed=seed, searches=1)
         problems += [f"backup {step}: {problem}" for problem in wrong]
     problems += [f"leftover of a backup: {path.name}" for path in sorted(folder.parent.glob(".*.unfinished"))]
     return found, problems
@@ -298,7 +297,7 @@ def learn(scratch: Path) -> dict[str, dict[str, Any]]:
             measure(operation["do"], lambda: perform(database, model, operation))  # noqa: B023  (called at once)
         model = after(model, operation)
     database.close()
-    os.remove(scratch / "log")
+    (scratch / "log").unlink()
     for path in [folder, *scratch.glob("backup-*")]:
         shutil.rmtree(path)
     return learned

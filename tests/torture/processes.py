@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import json
 import os
 import signal
@@ -50,9 +51,11 @@ class Child:
         self._output, self._result = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         sys.stdout.flush()
         sys.stderr.flush()
+        gc.freeze()  # or the first collection in the child would copy every page of the parent's
         self.pid = os.fork()
         if not self.pid:
             self._live(function)
+        gc.unfreeze()
 
     def _live(self, function: Callable[[], Any]) -> None:
         status = _RAISED
