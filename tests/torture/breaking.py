@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 import threading
@@ -74,9 +73,9 @@ def upsert_in_two_transactions() -> None:
     """An upsert stores its new records in one transaction and the replaced ones in another."""
 
     def wrapper(replace_records: Callable[..., None]) -> Callable[..., None]:
-        def instead(transaction: Snapshot, changed: Any) -> None:
+        def instead(transaction: Snapshot, *arguments: Any) -> None:
             split(transaction)
-            replace_records(transaction, changed)
+            replace_records(transaction, *arguments)
 
         return instead
 
@@ -259,15 +258,20 @@ def manifest_before_the_rename() -> None:
 def published_without_comparing() -> None:
     """An older file is published over a newer one."""
 
-    def publish(transaction: Snapshot, file: IndexFile) -> bool:
-        current = manifest.published(transaction, file.space_id)
-        row = {**dataclasses.asdict(file), "unreachable": json.dumps(file.unreachable), "created_at": ""}
-        transaction.execute(manifest.insert(manifest.index_files).values(**row))
-        for old in current[manifest.KEPT_GENERATIONS - 1 :]:
-            transaction.execute(manifest.delete(manifest.index_files).where(manifest.index_files.c.name == old.name))
-        return True
+    def wrapper(publish: Callable[..., bool]) -> Callable[..., bool]:
+        def instead(transaction: Snapshot, file: IndexFile) -> bool:
+            publish(transaction, dataclasses.replace(file, last_label=2**62, last_removal=2**62))
+            ((generation,),) = transaction.rows("SELECT max(generation) FROM index_files")
+            transaction.driver.execute(
+                "UPDATE index_files SET last_label = ?, last_removal = ? WHERE generation = ?",
+                (file.last_label, file.last_removal, generation),
+            )
+            manifest.seal(transaction, manifest.index_files, generation)
+            return True
 
-    replace("vecdb.storage.manifest", "publish", publish)
+        return instead
+
+    wrap("vecdb.storage.manifest", "publish", wrapper)
 
 
 def _unchecked_loading() -> None:

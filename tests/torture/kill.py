@@ -9,6 +9,7 @@ kills in another way (at the n-th file operation, say) gives `Lane.attempt` anot
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -17,8 +18,9 @@ import select
 import shutil
 import signal
 import tempfile
+import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +48,10 @@ from tests.torture.workload import LASTING, Model, backup_folder, new_database
 
 _LANES = 2
 _LIVES = 250  # kills of one database
-_OPENING_SHARE, _POINT_SHARE = 0.2, 0.5
+_OPENING_SHARE, _POINT_SHARE = 0.2, 0.6
 _EVERY_POINT = 4_000  # kills; a campaign as long as this hits each point
 _LONGEST = 60.0  # seconds for anything that a child does
-_REPORT_EVERY = 10.0
+_REPORT_EVERY = 30.0
 # What is found wrong, by a word of its text.
 _FINDINGS = {"lost": "lost", "duplicates": "duplicates", "wrong answers": "a search", "crashes": "crashed"}
 
@@ -85,9 +87,12 @@ class Lane:
 
     def run(self) -> dict[str, Any]:
         """Kill until it is enough."""
-        while self.counts["kills"] < self.wanted and len(self.failures) < self.most_failures:
+        enough = self.scratch.parent / "enough"  # told to the other lane
+        while self.counts["kills"] < self.wanted and not enough.exists():
             self.round(next(self.rounds))
-            (self.scratch / "progress").write_text(f"{self.counts['kills']} {len(self.failures)}")
+            (self.scratch / "progress").write_text(f"{self.counts['kills']} kills, {len(self.failures)} failures")
+            if len(self.failures) >= self.most_failures:
+                enough.touch()
         return {"counts": dict(self.counts), "failures": self.failures, "hits": dict(self.hits)}
 
     def round(self, number: int) -> None:
@@ -123,7 +128,7 @@ class Lane:
             kind,
             seed=self.chance.randrange(2**32),
             step=1000 * number,
-            before=self.chance.choice((0, 1, 3, 8)),
+            before=self.chance.choice((0, 2, 6, 20)),
             durability=self.chance.choice(("full", "normal")),
             small=self.chance.random() < 0.7,
         )
@@ -343,12 +348,34 @@ def in_turn(lanes: list[Lane], run: Run) -> list[dict[str, Any]]:
     results = []
     for group in groups:
         children = [Child(lane.run) for lane in group]
-        for child, lane in zip(children, group, strict=True):
-            ended = child.wait(float("inf"))
-            found = ended.result or {"counts": {}, "hits": {}, "failures": [f"the lane {_how(ended)}: {ended.output}"]}
-            results.append(found)
-            run.say(f"{lane.name}: {found['counts'].get('kills', 0)} kills, {len(found['failures'])} failures")
+        with telling(group, run.say):
+            ends = [child.wait(float("inf")) for child in children]
+        results += [
+            ended.result or {"counts": {}, "hits": {}, "failures": [f"{lane.name} {_how(ended)}: {ended.output}"]}
+            for lane, ended in zip(group, ends, strict=True)
+        ]
     return results
+
+
+@contextlib.contextmanager
+def telling(lanes: list[Lane], say: Callable[[str], None]) -> Iterator[None]:
+    """Say every now and then how far the lanes are. Its thread begins after the forks, and ends with the block."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(_REPORT_EVERY):
+            for lane in lanes:
+                progress = lane.scratch / "progress"
+                if progress.exists():
+                    say(f"{lane.name}: {progress.read_text()} of {lane.wanted}")
+
+    thread = threading.Thread(target=tell)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 CAMPAIGN = Campaign(
