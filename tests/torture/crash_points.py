@@ -33,6 +33,8 @@ STATEMENTS = {
     "the row of a new collection": r"INSERT INTO collections",
     "VACUUM INTO": r"VACUUM INTO",
     "the schema version": r"PRAGMA user_version =",
+}
+STATEMENTS_INSIDE = {
     "the page size": r"PRAGMA page_size =",
     "the journal mode": r"PRAGMA journal_mode =",
     "a table": r"CREATE TABLE",
@@ -56,6 +58,9 @@ FILES = {
     "the sync of the index folder": ("fsync", r"/index$"),
     "the removal of an index file": ("unlink", r"\.hnsw$"),
     "the removal of a temporary index file": ("unlink", r"\.hnsw\.tmp$"),
+    "the sync of a folder": ("fsync", r"\.vecdb$"),
+    "the removal of an unfinished copy": ("unlink", r"\.before-upgrade-\d+\.tmp$"),
+    "the sync of the copy before an upgrade": ("fsync", r"\.before-upgrade-\d+\.tmp$"),
     "the rename of the copy before an upgrade": ("replace", r"\.before-upgrade-\d+\.tmp$"),
     "the folder of a backup": ("mkdir", r"\.unfinished$"),
     "the sync of a backup": ("fsync", r"\.unfinished/vecdb\.sqlite3$"),
@@ -105,7 +110,7 @@ _SIDES = ("before", "after")
 
 def points() -> list[str]:
     """The names of all points, those of migrations apart, whose number nobody knows beforehand."""
-    named = [_COMMIT, *STATEMENTS, *FILES, *FUNCTIONS, _PAGES]
+    named = [_COMMIT, *STATEMENTS, *FILES, *FUNCTIONS, *STATEMENTS_INSIDE, _PAGES]
     numbered = [f"statement {number} of a transaction" for number in range(1, _TRANSACTION_STATEMENTS + 1)]
     return [f"{side} {name}" for name in [*named, *numbered] for side in _SIDES] + [f"after {_ROWS}"]
 
@@ -204,10 +209,13 @@ def _path_of(descriptor: int) -> str:
 # --- SQLite, watched ----------------------------------------------------------------------------
 
 
+_NAMED_STATEMENTS = STATEMENTS | STATEMENTS_INSIDE
+
+
 @functools.lru_cache(4096)
 def _name_of(sql: str) -> str:
     stripped = sql.lstrip()
-    return next((name for name, pattern in STATEMENTS.items() if re.match(pattern, stripped)), "")
+    return next((name for name, pattern in _NAMED_STATEMENTS.items() if re.match(pattern, stripped)), "")
 
 
 class _Cursor(sqlite3.Cursor):

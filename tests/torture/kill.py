@@ -283,8 +283,9 @@ class Lane:
     def upgrade(self, number: int, plan: Plan) -> None:
         old = UPGRADES[plan.aim]
         folder = copy_of_schema(old, self.scratch)
-        if self.count(number, plan, self.attempt(plan, lambda reached: upgrade_old(folder, plan, reached))):
-            self.counts["kills in upgrades"] += 1
+        for _ in range(self.chance.choice((1, 1, 2))):  # the second one finds what the first one left
+            if self.count(number, plan, self.attempt(plan, lambda reached: upgrade_old(folder, plan, reached))):
+                self.counts["kills in upgrades"] += 1
         self.judged(number, plan, lambda: (0, upgrade_verdict(folder, old)), folder)
         shutil.rmtree(folder)
 

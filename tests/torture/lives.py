@@ -280,6 +280,7 @@ def learn(scratch: Path) -> dict[str, dict[str, Any]]:
 
     for kind, number in UPGRADES.items():
         copy = copy_of_schema(number, scratch)
+        (copy / f"vecdb.sqlite3.before-upgrade-{number}.tmp").touch()  # as if one had been killed before
         measure(kind, lambda copy=copy: upgrade(copy))
         shutil.rmtree(copy)
     folder, chance = scratch / "learning.vecdb", random.Random(1)
