@@ -143,7 +143,8 @@ class Lane:
         if not only:
             reached.pop(OPENING, None)
         point = min((point for point in self.points if any(point in hits for hits in reached.values())), key=rank)
-        kind = self.chance.choice(sorted(kind for kind, hits in reached.items() if point in hits))
+        passing = {kind: self.learned[kind]["passes"][point] for kind in sorted(reached) if point in reached[kind]}
+        (kind,) = self.chance.choices(list(passing), list(passing.values()))
         hit = 1 if self.missed[point] else self.chance.randint(1, reached[kind][point])
         return dataclasses.replace(self.aim_at(kind, number), point=point, hit=hit, small=True)
 

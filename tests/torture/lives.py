@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -264,18 +265,26 @@ def stored_ids(folder: Path) -> list[str]:
 
 
 def learn(scratch: Path) -> dict[str, dict[str, Any]]:
-    """Do everything once, unkilled: how long it takes, in seconds, and which crash points it passes how often."""
+    """Do everything, unkilled.
+
+    Returns:
+        For each thing that is done the longest time in "seconds", the most "hits" of each crash point, and
+        "passes": the share of times that it passed the point at all.
+    """
     get_ready(Plan("", 0))
     learned: dict[str, dict[str, Any]] = {}
+    times: Counter[str] = Counter()
 
     def measure(kind: str, do: Callable[[], object]) -> Any:
         crash_points.counted()
         begun = time.perf_counter()
         result = do()
-        seen = learned.setdefault(kind, {"seconds": 0.0, "hits": {}})
+        times[kind] += 1
+        seen = learned.setdefault(kind, {"seconds": 0.0, "hits": {}, "passes": {}})
         seen["seconds"] = max(seen["seconds"], time.perf_counter() - begun)
         for point, hits in crash_points.counted().items():
             seen["hits"][point] = max(hits, seen["hits"].get(point, 0))
+            seen["passes"][point] = seen["passes"].get(point, 0) + 1
         return result
 
     for kind, number in UPGRADES.items():
@@ -305,6 +314,8 @@ def learn(scratch: Path) -> dict[str, dict[str, Any]]:
     (scratch / "log").unlink()
     for path in [folder, *scratch.glob("backup-*")]:
         shutil.rmtree(path)
+    for kind, seen in learned.items():
+        seen["passes"] = {point: passed / times[kind] for point, passed in seen["passes"].items()}
     return learned
 
 
