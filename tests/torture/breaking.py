@@ -68,7 +68,7 @@ def replace(module: str, path: str, function: Callable[..., Any]) -> None:
 # --- what a transaction holds -------------------------------------------------------------------
 
 
-@mutant("kill", 100)
+@mutant("kill", 200)
 def upsert_in_two_transactions() -> None:
     """An upsert stores its new records in one transaction and the replaced ones in another."""
 
@@ -82,7 +82,7 @@ def upsert_in_two_transactions() -> None:
     wrap("vecdb.storage.writes", "replace_records", wrapper)
 
 
-@mutant("kill", 100)
+@mutant("kill", 200)
 def batch_in_two_transactions() -> None:
     """A batch is stored in two halves."""
 
@@ -96,7 +96,7 @@ def batch_in_two_transactions() -> None:
     wrap("vecdb.writing", "Writer.write", wrapper)
 
 
-@mutant("kill", 100)
+@mutant("kill", 200)
 def record_before_its_vectors() -> None:
     """A record is committed before its vectors are stored."""
 
@@ -110,7 +110,7 @@ def record_before_its_vectors() -> None:
     wrap("vecdb.storage.writes", "_link", wrapper)
 
 
-@mutant("kill", 100)
+@mutant("kill", 200)
 def acknowledged_before_the_commit() -> None:
     """A write returns while a thread still does it."""
 
@@ -126,7 +126,7 @@ def acknowledged_before_the_commit() -> None:
     wrap("vecdb.writing", "Writer.write", wrapper)
 
 
-@mutant("kill", 100)
+@mutant("kill", 200)
 def tables_one_by_one() -> None:
     """A new database is made, and an old one upgraded, statement by statement, without a transaction."""
 
@@ -164,7 +164,7 @@ def _synchronous(value: str) -> None:
 _ORPHANS = "label = ? AND NOT EXISTS (SELECT 1 FROM record_vectors WHERE record_vectors.label = vectors.label)"
 
 
-@mutant("kill", 60)
+@mutant("kill", 200)
 def removals_not_logged() -> None:
     """Vectors are deleted, but no index is told."""
     replace(
@@ -176,13 +176,13 @@ def removals_not_logged() -> None:
     )
 
 
-@mutant("kill", 60)
+@mutant("kill", 200)
 def vectors_left_behind() -> None:
     """A deleted record leaves its vector."""
     replace("vecdb.storage.writes", "_drop_orphans", lambda transaction, candidates: None)
 
 
-@mutant("kill", 100)
+@mutant("kill", 200)
 def labels_reused() -> None:
     """The label of the newest vector is given again after it was deleted."""
 
@@ -197,7 +197,7 @@ def labels_reused() -> None:
     wrap("vecdb.storage.writes", "_sequence", wrapper)
 
 
-@mutant("kill", 60)
+@mutant("kill", 200)
 def strays_left() -> None:
     """Index files that the manifest does not name are never removed."""
     replace("vecdb.index_files", "remove_stray_files", lambda engine: None)
@@ -218,19 +218,19 @@ def _publishing(**ahead: int) -> None:
     wrap("vecdb.index_files", "GraphFile.publish", wrapper)
 
 
-@mutant("kill", 100)
+@mutant("kill", 200)
 def manifest_ahead_in_labels() -> None:
     """The manifest says that a file has the next three vectors, too."""
     _publishing(last_label=3)
 
 
-@mutant("kill", 100)
+@mutant("kill", 200)
 def manifest_ahead_in_removals() -> None:
     """The manifest says that a file knows of the next three removals, too."""
     _publishing(last_removal=3)
 
 
-@mutant("kill", 100)
+@mutant("kill", 200)
 def manifest_before_the_rename() -> None:
     """A file is named in the manifest before it has its name."""
     waiting: list[tuple[Any, Any]] = []
@@ -306,13 +306,13 @@ def index_neither_synced_nor_compared() -> None:
 # --- keeping an index current -------------------------------------------------------------------
 
 
-@mutant("kill", 60)
+@mutant("kill", 200)
 def removals_not_taken_in() -> None:
     """An index that catches up takes in what is new, and forgets nothing."""
     replace("vecdb.sync", "SpaceIndex._removed_since", lambda *_: np.empty(0, np.int64))
 
 
-@mutant("kill", 60)
+@mutant("kill", 200)
 def watermark_ahead() -> None:
     """An index that catches up believes to have two vectors more than it has."""
 
@@ -328,7 +328,7 @@ def watermark_ahead() -> None:
     wrap("vecdb.sync", "SpaceIndex._take_in", wrapper)
 
 
-@mutant("kill", 60)
+@mutant("kill", 200)
 def no_catching_up() -> None:
     """An index that is loaded counts as current."""
     replace("vecdb.sync", "SpaceIndex._has", lambda self, state: self._loaded)
@@ -358,7 +358,7 @@ def a_lock_that_does_not_lock() -> None:
 # --- care ---------------------------------------------------------------------------------------
 
 
-@mutant("kill", 100)
+@mutant("kill", 200)
 def vacuum_drops_rows() -> None:
     """`vacuum` takes the newest record for garbage."""
 
@@ -373,7 +373,7 @@ def vacuum_drops_rows() -> None:
     wrap("vecdb.database", "Database.vacuum", wrapper)
 
 
-@mutant("kill", 100)
+@mutant("kill", 200)
 def backup_by_copying_the_file() -> None:
     """A backup is a copy of the file, as it lies there, without the log beside it."""
 

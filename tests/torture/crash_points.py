@@ -1,8 +1,7 @@
 """Places in vecdb where a child can kill itself, each with a name. vecdb itself knows nothing of them.
 
 `install` wraps functions, SQL statements and file operations from outside; each has a point before and a
-point after it. `arm` then ends the process, by SIGKILL, when a point is passed for the n-th time. What is
-worth most to be killed at stands first: a short campaign comes as far as it can.
+point after it. `arm` then ends the process, by SIGKILL, when a point is passed for the n-th time.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ STATEMENTS = {
     "the rows of a collection": r"DELETE FROM collections",
     "the row of a new collection": r"INSERT INTO collections",
     "VACUUM INTO": r"VACUUM INTO",
+    "VACUUM": r"VACUUM$",
+    "the forgetting of remembered vectors": r"DELETE FROM embedding_cache$",
     "the schema version": r"PRAGMA user_version =",
-}
-STATEMENTS_INSIDE = {
     "the page size": r"PRAGMA page_size =",
     "the journal mode": r"PRAGMA journal_mode =",
     "a table": r"CREATE TABLE",
@@ -73,6 +72,10 @@ FUNCTIONS = {
     "the publication of an index file": ("vecdb.index_files", "GraphFile.publish"),
     "the manifest": ("vecdb.storage.manifest", "publish"),
     "the removal of strays": ("vecdb.index_files", "remove_stray_files"),
+    "the removal of leftovers": ("vecdb.index_files", "remove_leftovers"),
+    "the removal of older generations": ("vecdb.storage.manifest", "drop_older_generations"),
+    "the building of an index without what was removed": ("vecdb.sync", "SpaceIndex.forget_removed"),
+    "the vacuum of rows": ("vecdb.storage.vacuum", "vacuum_rows"),
     "the withdrawal of index files": ("vecdb.storage.manifest", "withdraw"),
     "the rebuilding of a graph": ("vecdb.sync", "SpaceIndex._rebuild"),
     "a move into a graph": ("vecdb.sync", "SpaceIndex._move"),
@@ -91,6 +94,7 @@ FUNCTIONS = {
     "the check of the schema": ("vecdb.storage.schema", "check_schema"),
     "the copy before an upgrade": ("vecdb.storage.schema", "_copy_before"),
     "the migrations": ("alembic.command", "upgrade"),
+    "the removal of abandoned backups": ("vecdb.storage.backup", "_remove_abandoned"),
     "the rows of a backup": ("vecdb.storage.backup", "_copy_rows"),
     "the index files of a backup": ("vecdb.storage.backup", "_copy_index_files"),
     "the models of a backup": ("vecdb.storage.backup", "_copy_models"),
@@ -106,11 +110,39 @@ _PAGES = "some pages of a backup"
 _ROWS = "a row of many"
 _TRANSACTION_STATEMENTS = 12  # numbered up to here; a batch has not many more
 _SIDES = ("before", "after")
+# Where one thing is made known that another one must follow: a short campaign begins with these.
+_FIRST = (
+    _COMMIT,
+    "BEGIN IMMEDIATE",
+    "the truncating checkpoint",
+    "the passive checkpoint",
+    "VACUUM",
+    "the publication of an index file",
+    "the manifest",
+    "the rename of an index file",
+    "the removal of strays",
+    "the removal of an index file",
+    "the log of removals",
+    "the rows of removed vectors",
+    "the rows of vectors",
+    "the links of records to vectors",
+    "replaced records",
+    "the removal of a collection",
+    "the rename of a backup",
+    "the rename of the copy before an upgrade",
+    "the schema version",
+    "the tables of a new database",
+)
+
+
+def first_points() -> list[str]:
+    """The names of the points that a short campaign begins with."""
+    return [f"{side} {name}" for name in _FIRST for side in _SIDES]
 
 
 def points() -> list[str]:
     """The names of all points, those of migrations apart, whose number nobody knows beforehand."""
-    named = [_COMMIT, *STATEMENTS, *FILES, *FUNCTIONS, *STATEMENTS_INSIDE, _PAGES]
+    named = [_COMMIT, *STATEMENTS, *FILES, *FUNCTIONS, _PAGES]
     numbered = [f"statement {number} of a transaction" for number in range(1, _TRANSACTION_STATEMENTS + 1)]
     return [f"{side} {name}" for name in [*named, *numbered] for side in _SIDES] + [f"after {_ROWS}"]
 
@@ -209,13 +241,10 @@ def _path_of(descriptor: int) -> str:
 # --- SQLite, watched ----------------------------------------------------------------------------
 
 
-_NAMED_STATEMENTS = STATEMENTS | STATEMENTS_INSIDE
-
-
 @functools.lru_cache(4096)
 def _name_of(sql: str) -> str:
     stripped = sql.lstrip()
-    return next((name for name, pattern in _NAMED_STATEMENTS.items() if re.match(pattern, stripped)), "")
+    return next((name for name, pattern in STATEMENTS.items() if re.match(pattern, stripped)), "")
 
 
 class _Cursor(sqlite3.Cursor):

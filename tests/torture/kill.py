@@ -37,6 +37,7 @@ from tests.torture.lives import (
     learn,
     make_new,
     open_only,
+    plant_leftovers,
     upgrade_old,
     upgrade_verdict,
     verdict,
@@ -78,7 +79,11 @@ class Lane:
         self.hits: Counter[str] = Counter()
         self.missed: Counter[str] = Counter()  # since the last hit
         self.aimed: Counter[str] = Counter()
-        known = [*crash_points.points(), *sorted(_learned_points(learned) - set(crash_points.points()))]
+        first = crash_points.first_points()
+        others = sorted({*crash_points.points(), *_learned_points(learned)} - set(first))
+        random.Random(seed).shuffle(first)
+        random.Random(seed).shuffle(others)
+        known = first + others
         self.points = known[number::_LANES] + known[(number + 1) % _LANES :: _LANES]
         self.folder = scratch / "lasting.vecdb"
         self.model: Model = {}
@@ -253,6 +258,8 @@ class Lane:
     def kill_while_opening(self, number: int) -> None:
         """Another kill, of the process that opens what a killed one left."""
         plan = self.aim_at_point(number, OPENING) if self.chance.random() < 0.5 else self.aim_at(OPENING, number)
+        if plan.point:
+            plant_leftovers(self.folder)
         if self.count(number, plan, self.attempt(plan, lambda reached: open_only(self.folder, plan, reached))):
             self.counts["kills in openings"] += 1
 

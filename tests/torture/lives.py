@@ -301,6 +301,7 @@ def learn(scratch: Path) -> dict[str, dict[str, Any]]:
         operation = choose(chance, model, step, weights(model))
         if operation["do"] == "reopen":
             measure("reopen", database.close)
+            plant_leftovers(folder)
             measure(OPENING, lambda: open_only(folder, Plan(OPENING, step, point="none"), lambda: None))  # noqa: B023
             database = open_database(folder)
         else:
@@ -317,6 +318,12 @@ def learn(scratch: Path) -> dict[str, dict[str, Any]]:
     for kind, seen in learned.items():
         seen["passes"] = {point: passed / times[kind] for point, passed in seen["passes"].items()}
     return learned
+
+
+def plant_leftovers(folder: Path) -> None:
+    """What another killed process may have left: an index file half written, and one that was not made known."""
+    for name in ("999-planted.hnsw.tmp", "999-planted.hnsw"):
+        (folder / "index" / name).touch()
 
 
 def copy_of_schema(number: int, scratch: Path) -> Path:

@@ -135,8 +135,9 @@ def choose(chance: random.Random, model: Model, step: int, weights: dict[str, in
             ids = sorted({f"r{chance.randrange(_IDS)}" for _ in range(3 * some)})
             return operation | {"ids": ids, "size": chance.randint(3, 20)}
         if do in ("update_metadata", "delete") and known:
-            ids = chance.sample(known, 1 if do == "update_metadata" else min(some, len(known)))
-            return operation | {"ids": ids}
+            number = 1 if do == "update_metadata" else min(some, len(known))
+            # Sometimes what came last: it has the highest keys.
+            return operation | {"ids": known[-number:] if chance.random() < 0.2 else chance.sample(known, number)}
         if do == "delete_where" and known:
             return operation | {"below": sorted(number for _, number in model[name].values())[len(known) // 4]}
         if do == "create":
