@@ -115,8 +115,9 @@ class Calls(Handles):
             for id in (id for id in rows if id not in bad):
                 held.put(id, *rows[id], "replace")
                 self.known |= set(wanted.get(id, []))
-            for id in sorted(bad, key=lambda id: (id in held.records, list(rows).index(id))):
-                held.set_aside(id, *rows[id][:2])
+            for id in [*(id for id in rows if id not in held.records), *held.records]:
+                if id in bad:
+                    held.set_aside(id, *rows[id][:2])
         return None
 
     @precondition(lambda self: self.model["texts"].failures)

@@ -77,13 +77,13 @@ class Databases(Calls):
             if database._engine.read_only:
                 collection = self._collection(database, known, name)
                 contents, options = (["red"], {}) if name == "texts" else ([None], {"vectors": [[1, 2, 3]]})
-                for call in (
-                    lambda: collection.upsert(contents, ids=["never"], **options),
-                    lambda: collection.delete(where={}),
-                    lambda: database.create_collection("never", dimension=2),
-                    lambda: database.delete_collection(name),
-                ):
-                    assert type(raised(call)) is vecdb.ReadOnlyError
+                errors = [
+                    raised(collection.upsert, contents, ids=["never"], **options),
+                    raised(collection.delete, where={}),
+                    raised(database.create_collection, "never", dimension=2),
+                    raised(database.delete_collection, name),
+                ]
+                assert [type(error) for error in errors] == [vecdb.ReadOnlyError] * 4, errors
                 self.touched = (name, ["never"])
 
     @precondition(lambda self: self.own % 30 == 7)
