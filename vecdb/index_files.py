@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +26,13 @@ from vecdb.storage.manifest import (
     checksums,
     file_sha256,
     index_file,
+    index_folder,
+    new_name,
     publish,
     published,
     published_names,
     this_platform,
 )
-from vecdb.storage.schema import INDEX_FOLDER
 from vecdb.storage.spaces import SpaceRow, SpaceState, space_state
 from vecdb.types import Labels
 
@@ -58,7 +58,7 @@ def load_newest(
     for row in published(snapshot, space.id):
         try:
             file = index_file(row)
-            return _load(folder / INDEX_FOLDER / file.name, file, space, state), None
+            return _load(index_folder(folder) / file.name, file, space, state), None
         except (StorageError, OSError) as error:
             problems.append(str(error))
     if not problems:
@@ -93,14 +93,14 @@ def _load(path: Path, file: IndexFile, space: SpaceRow, state: SpaceState) -> Lo
 
 def damaged_files(folder: Path, snapshot: Snapshot) -> list[str]:
     """Names of published files that are not as they were published."""
-    index = folder / INDEX_FOLDER
-    return [name for name, size, sha256 in checksums(snapshot) if not _is_intact(index / name, size, sha256)]
+    return [name for name, size, sha256 in checksums(snapshot) if not _is_intact(folder, name, size, sha256)]
 
 
-def _is_intact(path: Path, size: int, sha256: str) -> bool:
+def _is_intact(folder: Path, name: str, size: int, sha256: str) -> bool:
     try:
-        return path.stat().st_size == size and not path.is_symlink() and file_sha256(path) == sha256
-    except (OSError, ValueError):
+        path = index_folder(folder) / name
+        return not path.is_symlink() and path.is_file() and path.stat().st_size == size and file_sha256(path) == sha256
+    except (OSError, StorageError):
         return False
 
 
@@ -114,13 +114,13 @@ class GraphFile:
     def __init__(self, engine: DatabaseEngine, space: SpaceRow) -> None:
         self._engine = engine
         self._space = space
-        self._folder = engine.folder / INDEX_FOLDER
-        self._name = f"{space.id}-{uuid.uuid4().hex}.hnsw"
+        self._folder = index_folder(engine.folder)
+        self._name = new_name(space.id)
         self._temporary = self._folder / f"{self._name}.tmp"
 
     def __enter__(self) -> GraphFile:
         try:
-            self._folder.mkdir(exist_ok=True)
+            self._folder.mkdir(mode=0o700, exist_ok=True)
             self._temporary.open("xb").close()
             self._claim = claim(self._temporary)  # or others would take it for one that was left behind
         except OSError as error:
@@ -192,7 +192,7 @@ def remove_stray_files(engine: DatabaseEngine) -> None:
     """
     with engine.exclusive(), engine.snapshot() as snapshot:
         known = published_names(snapshot)
-        for path in _entries(engine.folder / INDEX_FOLDER):
+        for path in _entries(engine.folder):
             if path.name in known or path.is_dir():
                 continue
             with contextlib.suppress(OSError):
@@ -202,7 +202,7 @@ def remove_stray_files(engine: DatabaseEngine) -> None:
 
 def remove_leftovers(engine: DatabaseEngine) -> None:
     """What a killed process left of index files; unless somebody is writing now, who will see to it."""
-    stray = {path.name for path in _entries(engine.folder / INDEX_FOLDER)}
+    stray = {path.name for path in _entries(engine.folder)}
     if not stray or not engine.writer_lock.is_free():
         return
     with engine.snapshot() as snapshot:
@@ -213,7 +213,8 @@ def remove_leftovers(engine: DatabaseEngine) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
+    """What lies in the folder of indexes; nothing where that is a link: what is there belongs to somebody else."""
     try:
-        return list(folder.iterdir())
-    except OSError:
+        return list(index_folder(folder).iterdir())
+    except (OSError, StorageError):
         return []

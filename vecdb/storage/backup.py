@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
-import json
 import os
 import shutil
 import sqlite3
 import uuid
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vecdb.errors import AlreadyExistsError, DiskFullError, InvalidInputError, StorageError
 from vecdb.storage.durable import make_folder, sync_folder, sync_tree
-from vecdb.storage.engine import DATABASE_FILE, DatabaseEngine
+from vecdb.storage.engine import DATABASE_FILE, LOCK_FILE, DatabaseEngine
 from vecdb.storage.lock import claim, is_abandoned
-from vecdb.storage.manifest import file_sha256
-from vecdb.storage.schema import INDEX_FOLDER
+from vecdb.storage.manifest import INDEX_FOLDER, file_sha256, index_folder, is_index_name
 from vecdb.storage.sqlite_errors import translated
+from vecdb.storage.stored_values import json_object
 from vecdb.types import Progress
 
 _PAGES = 2048
@@ -90,30 +89,61 @@ def _copy_rows(engine: DatabaseEngine, file: Path, progress: Progress | None) ->
 
 
 def _copy_models(folder: Path, target: Path) -> None:
-    """The files in the database folder that embedders need: their options name them by "./"."""
-    with closing(sqlite3.connect(target / DATABASE_FILE, isolation_level=None)) as copy:
-        options = [json.loads(text) for (text,) in copy.execute("SELECT options FROM spaces")]
-    names = {value for found in options for value in found.values() if isinstance(value, str) and value[:2] == "./"}
-    for name in sorted(names):
+    """The files in the database folder that embedders need: their options name them by "./".
+
+    Links inside a model's folder stay links: one that leads elsewhere must not bring that file along.
+    """
+    for name in sorted(_model_names(target)):
         source, written = folder / name, target / name
         if source.resolve().is_relative_to(folder.resolve()) and source.exists() and not written.exists():
             written.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, written, copy_function=shutil.copyfile)
+                shutil.copytree(source, written, symlinks=True, copy_function=shutil.copyfile)
             else:
                 shutil.copyfile(source, written)
 
 
+def _model_names(folder: Path) -> set[PurePosixPath]:
+    """Paths below the folder of a database that options of its spaces name; what a stranger wrote may be anything."""
+    with closing(sqlite3.connect(folder / DATABASE_FILE, isolation_level=None)) as copy:
+        stored = copy.execute("SELECT CAST(options AS BLOB) FROM spaces").fetchall()
+    found = set()
+    for (options,) in stored:
+        values = (json_object((options or b"").decode("utf-8", "replace")) or {}).values()
+        for value in values:
+            if isinstance(value, str) and value.startswith("./") and _stays_below(value):
+                found.add(PurePosixPath(value))
+    return found
+
+
+def _stays_below(name: str) -> bool:
+    """Whether a path never leaves the folder that it is relative to, and is none of the database's own files."""
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or "\0" in name or (os.name == "nt" and {"\\", ":"} & set(name)):
+        return False
+    return not parts[0].lower().startswith((DATABASE_FILE, LOCK_FILE)) and parts[0].lower() != INDEX_FOLDER
+
+
 def _copy_index_files(folder: Path, target: Path) -> None:
     with closing(sqlite3.connect(target / DATABASE_FILE, isolation_level=None)) as copy:
-        rows = copy.execute("SELECT name, sha256 FROM index_files").fetchall()
-        for name, sha256 in rows:
-            source, written = folder / INDEX_FOLDER / name, target / INDEX_FOLDER / name
-            try:
-                shutil.copyfile(source, written)
-                fits = file_sha256(written) == sha256
-            except OSError:
-                fits = False
+        rows = copy.execute("SELECT generation, CAST(name AS BLOB), sha256 FROM index_files").fetchall()
+        for generation, stored, sha256 in rows:
+            name = (stored or b"").decode("utf-8", "replace")
+            fits = is_index_name(name) and _copy_index_file(folder, target / INDEX_FOLDER / name, sha256)
             if not fits:
-                written.unlink(missing_ok=True)
-                copy.execute("DELETE FROM index_files WHERE name = ?", (name,))
+                copy.execute("DELETE FROM index_files WHERE generation = ?", (generation,))
+
+
+def _copy_index_file(folder: Path, written: Path, sha256: object) -> bool:
+    """Whether the file was copied and is the one of this checksum; else nothing is left."""
+    try:
+        source = index_folder(folder) / written.name
+        if source.is_symlink():  # to somebody's file, maybe
+            return False
+        shutil.copyfile(source, written)
+        fits = file_sha256(written) == sha256
+    except (OSError, StorageError):
+        fits = False
+    if not fits:
+        written.unlink(missing_ok=True)
+    return fits

@@ -30,6 +30,8 @@ def sync_folder(folder: Path) -> None:
 def sync_tree(folder: Path) -> None:
     """Wait until all files in a folder are on the disk, and all names in it, at every depth."""
     for inner in folder.iterdir():
+        if inner.is_symlink():
+            continue  # its name is in the folder, and what it leads to is none of ours
         if inner.is_dir():
             sync_tree(inner)
         else:

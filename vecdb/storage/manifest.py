@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import platform
+import re
 import sys
+import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import RowMapping, delete, func, insert, select
 
-from vecdb.errors import CorruptDatabaseError
+from vecdb.errors import CorruptDatabaseError, StorageError
 from vecdb.storage.checksums import is_sealed, seal
 from vecdb.storage.engine import Snapshot
+from vecdb.storage.stored_values import MAX_INTEGER, as_integer, as_integers, as_json_array, as_one_of, as_text
 from vecdb.storage.tables import index_files
+from vecdb.types import METRICS
+from vecdb.vectors import MAX_DIMENSION
 
+INDEX_FOLDER = "index"
 KEPT_GENERATIONS = 2
+_NAME = re.compile(r"[0-9]{1,19}-[0-9a-f]{32}\.hnsw")
+_MAX_M = 128
+_MAX_EF_CONSTRUCTION = 10_000
+_MAX_EF = 2**31 - 1
 _BLOCK = 1 << 22
 
 
@@ -62,6 +73,28 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def new_name(space_id: int) -> str:
+    """A name for an index file that no other has."""
+    return f"{space_id}-{uuid.uuid4().hex}.hnsw"
+
+
+def is_index_name(name: Any) -> bool:
+    """Whether a stored value is a name as `new_name` makes it: never a path."""
+    return type(name) is str and _NAME.fullmatch(name) is not None
+
+
+def index_folder(folder: Path) -> Path:
+    """Where the index files of the database in `folder` lie.
+
+    Raises:
+        StorageError: it leads elsewhere. In a stranger's database it may be a link to somebody's files.
+    """
+    found = folder / INDEX_FOLDER
+    if os.path.realpath(found) != os.path.join(os.path.realpath(folder), INDEX_FOLDER):  # noqa: PTH118
+        raise StorageError(f"{found} is a link to another place; remove it, and a folder is made in its place")
+    return found
+
+
 def published(snapshot: Snapshot, space_id: int) -> list[RowMapping]:
     """The rows of the index files of a space, newest first; read each with `index_file`."""
     newest_first = index_files.c.generation.desc()
@@ -70,24 +103,50 @@ def published(snapshot: Snapshot, space_id: int) -> list[RowMapping]:
 
 
 def index_file(row: RowMapping) -> IndexFile:
-    """A row of the manifest.
+    """A row of the manifest, each value checked: a stranger may have written it.
 
     Raises:
-        CorruptDatabaseError: it is not as it was published.
+        CorruptDatabaseError: it is not as it was published, or names no index file.
     """
     if not is_sealed(index_files, row):
         raise CorruptDatabaseError(f"the manifest's row of {row['name']!r:.60} was changed")
-    values: dict[str, Any] = {name: row[name] for name in IndexFile.__dataclass_fields__}
-    return IndexFile(**{**values, "unreachable": tuple(json.loads(row["unreachable"]))})
+    name = row["name"]
+    if not is_index_name(name):
+        raise CorruptDatabaseError(f"{name!r:.60} is not the name of an index file; run `vecdb reindex`")
+
+    def number(column: str, lowest: int, highest: int = MAX_INTEGER) -> int:
+        return as_integer(row[column], lowest, highest, what=f"{column} of the index file {name}")
+
+    M, count = number("M", 2, _MAX_M), number("count", 0)
+    unreachable = as_json_array(row["unreachable"], what=f"the unreachable labels of {name}")
+    if len(unreachable) > count:
+        raise CorruptDatabaseError(f"{name} has more unreachable labels than vectors; run `vecdb reindex`")
+    return IndexFile(
+        space_id=row["space_id"],
+        name=name,
+        size=number("size", 0),
+        sha256=as_text(row["sha256"], what=f"the checksum of {name}"),
+        last_label=number("last_label", 0),
+        last_removal=number("last_removal", 0),
+        count=count,
+        dimension=number("dimension", 1, MAX_DIMENSION),
+        metric=as_one_of(row["metric"], METRICS, what=f"the metric of {name}"),
+        M=M,
+        ef_construction=number("ef_construction", M, _MAX_EF_CONSTRUCTION),
+        ef=number("ef", 1, _MAX_EF),
+        platform=as_text(row["platform"], what=f"the platform of {name}"),
+        unreachable=tuple(as_integers(unreachable, what=f"the unreachable labels of {name}").tolist()),
+    )
 
 
 def publish(transaction: Snapshot, file: IndexFile) -> bool:
     """Make `file` the newest one, unless a newer one was published meanwhile; keep one generation back."""
     current = published(transaction, file.space_id)
-    for row in filter(partial(is_sealed, index_files), current[:1]):
-        if row["last_label"] > file.last_label or row["last_removal"] > file.last_removal:
+    with contextlib.suppress(CorruptDatabaseError):
+        newest = index_file(current[0]) if current else file
+        if newest.last_label > file.last_label or newest.last_removal > file.last_removal:
             return False
-    values = {**asdict(file), "unreachable": json.dumps(file.unreachable)}
+    values = {**asdict(file), "unreachable": json.dumps(file.unreachable, separators=(",", ":"))}
     values["created_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     result = transaction.execute(insert(index_files).values(**values))
     seal(transaction, index_files, int(result.inserted_primary_key[0]))  # type: ignore[index]
@@ -108,8 +167,9 @@ def withdraw(transaction: Snapshot, space_id: int) -> None:
 
 
 def checksums(snapshot: Snapshot) -> list[tuple[str, int, str]]:
-    """(name, size, SHA-256) of all published files."""
-    return snapshot.rows("SELECT name, size, sha256 FROM index_files")
+    """(name, size, SHA-256) of all published files; what else a stranger wrote there is none."""
+    rows = snapshot.rows("SELECT name, size, sha256 FROM index_files")
+    return [(name, size, sha256) for name, size, sha256 in rows if is_index_name(name)]
 
 
 def forget(transaction: Snapshot, names: Iterable[str]) -> None:
@@ -119,4 +179,4 @@ def forget(transaction: Snapshot, names: Iterable[str]) -> None:
 
 def published_names(snapshot: Snapshot) -> set[str]:
     """Names of all index files that the manifest knows."""
-    return set(snapshot.execute(select(index_files.c.name)).scalars())
+    return {name for name, _, _ in checksums(snapshot)}

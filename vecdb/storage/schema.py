@@ -32,6 +32,7 @@ from vecdb.storage.engine import (
 )
 from vecdb.storage.file_systems import warn_of_network_file_system
 from vecdb.storage.lock import WriterLock
+from vecdb.storage.manifest import INDEX_FOLDER
 from vecdb.storage.schema_check import (
     APPLICATION_ID,
     require_no_code,
@@ -43,7 +44,6 @@ from vecdb.storage.tables import metadata, properties
 from vecdb.version import __version__
 
 SCHEMA_VERSION = 3
-INDEX_FOLDER = "index"
 _PAGE_SIZE = 8192
 _OWN_FILES = {LOCK_FILE, INDEX_FOLDER, *(DATABASE_FILE + suffix for suffix in ("", "-wal", "-shm", "-journal"))}
 

@@ -15,7 +15,7 @@ from vecdb.types import Labels
 MAX_INTEGER = 2**63 - 1
 MAX_JSON_CHARACTERS = 16 * 2**20
 MAX_JSON_DEPTH = 100
-_JSON = f"a JSON object of at most {{:,}} characters, nested at most {MAX_JSON_DEPTH} deep"
+_JSON = f"{{}} of at most {{:,}} characters, nested at most {MAX_JSON_DEPTH} deep"
 
 
 def as_text(value: Any, *, what: str) -> str:
@@ -68,18 +68,30 @@ def as_integers(values: Sequence[Any], *, what: str) -> Labels:
 def as_json_object(value: Any, *, what: str, longest: int = MAX_JSON_CHARACTERS) -> dict[str, Any]:
     """`value` read as the JSON of an object, nested 100 deep at most, without white space around it."""
     found = json_object(value, longest)
-    return found if found is not None else _wrong(what, value, _JSON.format(longest))
+    return found if found is not None else _wrong(what, value, _JSON.format("a JSON object", longest))
+
+
+def as_json_array(value: Any, *, what: str, longest: int = MAX_JSON_CHARACTERS) -> list[Any]:
+    """`value` read as the JSON of a list, with the same limits."""
+    found = _json(value, longest)
+    return found if type(found) is list else _wrong(what, value, _JSON.format("a JSON list", longest))
 
 
 def json_object(value: Any, longest: int = MAX_JSON_CHARACTERS) -> dict[str, Any] | None:
-    """The same for what is read thousands of times; None where it is something else."""
+    """As `as_json_object`, for what is read thousands of times; None where it is something else."""
+    found = _json(value, longest)
+    return found if type(found) is dict else None
+
+
+def _json(value: Any, longest: int) -> Any:
+    """`value` read as JSON; None where it is none, or is beyond a limit."""
     if type(value) is not str or len(value) > longest:
         return None
     try:
         found, end = _decode(value)
     except (ValueError, RecursionError):  # also an integer of thousands of digits
         return None
-    if end != len(value) or type(found) is not dict:
+    if end != len(value):
         return None
     # It is not nested deeper than it has brackets, which spares the walk.
     brackets = value.count("{") + value.count("[")
