@@ -284,7 +284,7 @@ class Collection:
 
     def _record(self, stored: StoredRecord) -> Record:
         names = {space.row.id: name for name, space in self._spaces.items()}
-        vectors = {names[space_id]: vector for space_id, vector in stored.vectors.items()}
+        vectors = {names[space_id]: vector for space_id, vector in stored.vectors.items() if space_id in names}
         only_default = set(self._spaces) == {DEFAULT_SPACE}
         return Record(
             stored.id,

@@ -331,6 +331,15 @@ def decode_content(
     return {name: _item(item, read_blob, f"{what}, field {name[:40]!r},") for name, item in described["fields"].items()}
 
 
+def is_readable(kind: Any, stored: Any) -> bool:
+    """Whether `decode_content` can read these columns; the stored bytes that they name are not asked for."""
+    try:
+        decode_content(kind, stored, lambda digest: digest)
+    except CorruptDatabaseError:
+        return False
+    return True
+
+
 def _item(described: Any, read_blob: Callable[[bytes], bytes], what: str) -> Scalar:
     kinds = set(described) if type(described) is dict else set()
     if kinds == {"text"}:

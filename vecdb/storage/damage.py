@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import select
 
 from vecdb.storage.checksums import content_checksum, is_sealed, link_checksum, metadata_checksum
-from vecdb.storage.contents import blob_fits, blob_hashes, content_hash, source_hashes
+from vecdb.storage.contents import blob_fits, blob_hashes, content_hash, is_readable, source_hashes
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.findings import ADD_AGAIN, FIX, RESTORE, Finding, counted
+from vecdb.storage.stored_values import json_object
 from vecdb.storage.tables import collections, failures, index_files, spaces
 from vecdb.vectors import checksum, vector_hash
 
@@ -196,10 +197,12 @@ def _records(snapshot: Snapshot, known: dict[int, _SpaceFacts], damage: Damage) 
         )
         for key, owner, id, kind, content, digest, metadata, of_content, of_metadata in rows:
             where, shown = f"collection {names.get(owner, owner)!r}", f"{id!r:.60}"
-            if not _fits(lambda: metadata_checksum(key, metadata) == of_metadata):  # noqa: B023  (called at once)
+            is_sound = _fits(lambda: metadata_checksum(key, metadata) == of_metadata)  # noqa: B023  (called at once)
+            if not is_sound or json_object(metadata) is None:  # a checksum made by a stranger is right
                 advice = "give it its metadata again (update_metadata), or delete it"
                 damage.findings.append(Finding(where, f"the metadata of record {shown} is damaged", "", advice))
-            if not _fits(lambda: content_checksum(key, owner, id, kind, content) == of_content):  # noqa: B023
+            is_sound = _fits(lambda: content_checksum(key, owner, id, kind, content) == of_content)  # noqa: B023
+            if not is_sound or type(id) is not str or not is_readable(kind, content):
                 damage.findings.append(Finding(where, f"the record {shown} is damaged", "", ADD_AGAIN))
                 continue
             if content_hash(kind, content) != digest:

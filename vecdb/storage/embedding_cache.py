@@ -53,7 +53,11 @@ def _look_up(
     for start in range(0, len(wanted), _AT_ONCE):
         part = wanted[start : start + _AT_ONCE]
         rows = snapshot.rows(f"{sql} AND source_hash IN ({','.join('?' * len(part))})", (key, *part))
-        found.update((digest, KnownVector(data, bool(cut))) for digest, data, crc, cut in rows if checksum(data) == crc)
+        found.update((digest, KnownVector(data, bool(cut))) for digest, data, crc, cut in rows if _is_sound(data, crc))
+
+
+def _is_sound(data: object, crc: object) -> bool:
+    return type(data) is bytes and checksum(data) == crc
 
 
 _PUT_ORIGINS = """

@@ -21,7 +21,15 @@ from sqlalchemy import RowMapping, delete, func, insert, select
 from vecdb.errors import CorruptDatabaseError, StorageError
 from vecdb.storage.checksums import is_sealed, seal
 from vecdb.storage.engine import Snapshot
-from vecdb.storage.stored_values import MAX_INTEGER, as_integer, as_integers, as_json_array, as_one_of, as_text
+from vecdb.storage.stored_values import (
+    INDEX_LIMITS,
+    MAX_INTEGER,
+    as_integer,
+    as_integers,
+    as_json_array,
+    as_one_of,
+    as_text,
+)
 from vecdb.storage.tables import index_files
 from vecdb.types import METRICS
 from vecdb.vectors import MAX_DIMENSION
@@ -29,9 +37,6 @@ from vecdb.vectors import MAX_DIMENSION
 INDEX_FOLDER = "index"
 KEPT_GENERATIONS = 2
 _NAME = re.compile(r"[0-9]{1,19}-[0-9a-f]{32}\.hnsw")
-_MAX_M = 128
-_MAX_EF_CONSTRUCTION = 10_000
-_MAX_EF = 2**31 - 1
 _BLOCK = 1 << 22
 
 
@@ -117,7 +122,7 @@ def index_file(row: RowMapping) -> IndexFile:
     def number(column: str, lowest: int, highest: int = MAX_INTEGER) -> int:
         return as_integer(row[column], lowest, highest, what=f"{column} of the index file {name}")
 
-    M, count = number("M", 2, _MAX_M), number("count", 0)
+    M, count = number("M", *INDEX_LIMITS["M"]), number("count", 0)
     unreachable = as_json_array(row["unreachable"], what=f"the unreachable labels of {name}")
     if len(unreachable) > count:
         raise CorruptDatabaseError(f"{name} has more unreachable labels than vectors; run `vecdb reindex`")
@@ -132,8 +137,8 @@ def index_file(row: RowMapping) -> IndexFile:
         dimension=number("dimension", 1, MAX_DIMENSION),
         metric=as_one_of(row["metric"], METRICS, what=f"the metric of {name}"),
         M=M,
-        ef_construction=number("ef_construction", M, _MAX_EF_CONSTRUCTION),
-        ef=number("ef", 1, _MAX_EF),
+        ef_construction=number("ef_construction", *INDEX_LIMITS["ef_construction"]),
+        ef=number("ef", *INDEX_LIMITS["ef"]),
         platform=as_text(row["platform"], what=f"the platform of {name}"),
         unreachable=tuple(as_integers(unreachable, what=f"the unreachable labels of {name}").tolist()),
     )

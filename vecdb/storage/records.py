@@ -15,6 +15,7 @@ from vecdb.storage.checksums import content_checksum, metadata_checksum
 from vecdb.storage.contents import blob_fits, decode_content, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
+from vecdb.storage.stored_values import as_text
 from vecdb.storage.tables import blob_references, blobs
 from vecdb.types import Content, Labels, Metadata, Vector
 from vecdb.vectors import checksum, from_blobs
@@ -105,7 +106,7 @@ def _with_vectors(snapshot: Snapshot, found_rows: Sequence[Any]) -> list[StoredR
     truncated: dict[int, set[int]] = {}
     damaged = 0
     for key, space_id, data, crc, cut in snapshot.rows(_VECTORS, (json.dumps(list(found)),)):
-        if checksum(data) == crc:
+        if type(data) is bytes and not len(data) % 4 and checksum(data) == crc:
             found[key][space_id] = from_blobs([data], len(data) // 4)[0]
         else:
             damaged += 1
@@ -120,9 +121,9 @@ def _with_vectors(snapshot: Snapshot, found_rows: Sequence[Any]) -> list[StoredR
     return [
         StoredRecord(
             key,
-            id,
-            decode_content(kind, content, read_blob),
-            decode_metadata(metadata),
+            as_text(id, what=f"the id of record {key}"),
+            decode_content(kind, content, read_blob, key),
+            decode_metadata(metadata, key),
             found[key],
             frozenset(truncated.get(key, ())),
         )

@@ -17,6 +17,7 @@ from vecdb.storage.embedding_cache import remember_collection
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.records import drop_unused_blobs
 from vecdb.storage.stored_values import (
+    INDEX_LIMITS,
     MAX_INTEGER,
     as_bytes_or_none,
     as_integer,
@@ -28,9 +29,6 @@ from vecdb.storage.stored_values import (
 from vecdb.storage.tables import collections, spaces
 from vecdb.types import INDEX_KINDS, METRICS, IndexKind, Metric
 from vecdb.vectors import MAX_DIMENSION
-
-_INDEX_OPTIONS = ("M", "ef_construction", "ef")
-_MAX_OPTION = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +177,11 @@ def _weights(stored: Any, what: str) -> dict[str, Any]:
 
 
 def _index_options(stored: Any, what: str) -> dict[str, int]:
-    return {
-        as_one_of(name, _INDEX_OPTIONS, what=what): as_integer(value, 1, _MAX_OPTION, what=f"{what} {name}")
-        for name, value in as_json_object(stored, what=what).items()
-    }
+    found = as_json_object(stored, what=what)
+    for name, value in found.items():
+        as_one_of(name, tuple(INDEX_LIMITS), what=what)
+        as_integer(value, *INDEX_LIMITS[name], what=f"{what} {name}")
+    return found
 
 
 def update_space(transaction: Snapshot, space_id: int, changes: Mapping[str, Any]) -> None:

@@ -15,6 +15,8 @@ from vecdb.types import Labels
 MAX_INTEGER = 2**63 - 1
 MAX_JSON_CHARACTERS = 16 * 2**20
 MAX_JSON_DEPTH = 100
+INDEX_LIMITS = {"M": (2, 128), "ef_construction": (2, 10_000), "ef": (1, 2**31 - 1)}
+"""What the HNSW index takes: lowest and highest value of each of its options."""
 _JSON = f"{{}} of at most {{:,}} characters, nested at most {MAX_JSON_DEPTH} deep"
 
 
