@@ -59,8 +59,12 @@ class History:
     def follow(self, path: Path) -> History:
         """Take in what the log says; the last line may be torn."""
         for line in path.read_bytes().split(b"\n")[:-1]:
-            self.say(*json.loads(line))
+            self.follow_line(line)
         return self
+
+    def follow_line(self, line: bytes) -> None:
+        """Take in one line of a log."""
+        self.say(*json.loads(line))
 
     def say(self, what: str, *words: Any) -> None:
         """Take in one line."""

@@ -58,12 +58,8 @@ class Action(enum.IntEnum):
 
 
 # What changes what is on the disk.
-CHANGING = frozenset(
-    {
-        Kind.CREATE, Kind.WRITE, Kind.TRUNCATE, Kind.SYNC, Kind.RENAME,
-        Kind.LINK, Kind.UNLINK, Kind.MKDIR, Kind.RMDIR,
-    }  # fmt: skip
-)
+_CHANGING = "CREATE WRITE TRUNCATE SYNC RENAME LINK UNLINK MKDIR RMDIR"
+CHANGING = frozenset(Kind[name] for name in _CHANGING.split())
 
 
 @functools.cache

@@ -46,17 +46,30 @@ def judge(
                 for name, found in records.items()
                 if len(found) > len(held[name])
             ]
-            differences = ["" if state is None else difference(held, state) for state in allowed]
-            fits = [number for number, state in enumerate(allowed) if state is not None and not differences[number]]
+            likely = [number for number, state in enumerate(allowed) if state is not None and resembles(held, state)]
+            fits = [number for number in likely if not difference(held, allowed[number] or {})]
             if fits:
                 state = allowed[fits[0]] or {}
                 problems += wrong_searches(database, state, random.Random(seed), searches)
             else:
-                problems.append(f"none of {len(allowed)} states is there; beside the first: {differences[0]}")
+                nearest = allowed[likely[0] if likely else 0]
+                apart = "it should not be there" if nearest is None else difference(held, nearest)
+                problems.append(f"none of {len(allowed)} states is there; beside the nearest: {apart}")
             problems += wrong_labels(database)
             problems += [f"check: {problem.where}: {problem.what}" for problem in database.check()]
     problems += [f"{one.category.__name__}: {one.message}" for one in caught]
     return (fits[0] if fits else -1), problems
+
+
+def resembles(held: Held, state: Model) -> bool:
+    """Whether a state has these records in these versions, as far as a quick look tells."""
+    if list(held) != list(state):
+        return False
+    return all(
+        len(records) == len(state[name])
+        and all(id in state[name] and one.metadata.get("n") == state[name][id][1] for id, one in records.items())
+        for name, records in held.items()
+    )
 
 
 def difference(held: Held, state: Model) -> str:

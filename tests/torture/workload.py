@@ -118,14 +118,24 @@ WEIGHTS = {
 }
 
 
-def choose(chance: random.Random, model: Model, step: int, weights: dict[str, int] | None = None) -> Operation:
-    """A random operation that fits the model; `step` is never the same twice in the life of a database."""
+def choose(
+    chance: random.Random, model: Model, step: int, weights: dict[str, int] | None = None, most: int = 20
+) -> Operation:
+    """A random operation that fits the model.
+
+    Args:
+        chance: what it is chosen by.
+        model: what the database holds.
+        step: never the same twice in the life of a database.
+        weights: how often which operation; default: `WEIGHTS`.
+        most: records that it adds at once; `ingest` three times as many.
+    """
     weights = weights or WEIGHTS
     while True:
         (do,) = chance.choices(list(weights), list(weights.values()))
         name = chance.choice(list(model))
         operation = {"do": do, "collection": name, "n": step}
-        known, some = list(model[name]), chance.randint(1, 20)
+        known, some = list(model[name]), chance.randint(1, most)
         if do == "add":
             return operation | {"ids": [f"{step}-{place}" for place in range(some)]}
         if do == "upsert":
