@@ -25,10 +25,10 @@ def start_upgrade(folder: Path, number: int) -> None:
 
 def perform_upgrade(folder: Path, log: Log) -> int:
     """Upgrade it, open it and close it; how many of these returned."""
-    log.trying({"do": "upgrade", "collection": "kept"})
+    log.trying({"do": "upgrade", "collection": "kept", "n": 0})
     upgrade(folder)
     log.done()
-    log.trying({"do": "reopen", "collection": "kept"})
+    log.trying({"do": "reopen", "collection": "kept", "n": 0})
     vecdb.open(folder).close()
     log.done()
     return 2
