@@ -46,6 +46,12 @@ def judge_upgrade(folder: Path, history: History) -> list[str]:
     if history.acknowledged and not copies:
         problems.append("the copy of the database before the upgrade is gone")
     problems += [problem for copy in copies for problem in _problems_of_copy(copy)]
+    return problems + problems_after_upgrade(folder)
+
+
+def problems_after_upgrade(folder: Path) -> list[str]:
+    """What is wrong with a database of an older schema after it was upgraded, now if not before."""
+    problems = []
     upgrade(folder)
     with vecdb.open(folder) as database:
         kept = list(database.collection("kept"))
