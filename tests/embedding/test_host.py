@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -10,9 +11,7 @@ import pytest
 
 from tests.embedding.lengths import INFO, Lengths, host_of
 from vecdb.embedding import EmbedderHost
-from vecdb.errors import (
-    InvalidInputError,
-)
+from vecdb.errors import EmbedderUnavailableError, InvalidInputError
 
 
 def test_it_is_made_and_loaded_once_on_first_use():
@@ -38,6 +37,15 @@ def test_secrets_are_revealed_to_the_embedder_only(monkeypatch):
     monkeypatch.delenv("VECDB_TEST_TOKEN")
     with pytest.raises(InvalidInputError, match="VECDB_TEST_TOKEN"):
         host.embed(["a"])
+
+
+def test_without_a_file_to_spare_its_environment_is_an_error_of_vecdb(monkeypatch):
+    def refuse(name):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("importlib.metadata.version", refuse)
+    with host_of() as host, pytest.raises(EmbedderUnavailableError, match="Too many open files; close files"):
+        host.environment()
 
 
 def test_closing_waits_for_the_calls_under_way():

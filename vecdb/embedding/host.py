@@ -328,6 +328,16 @@ def _item_error(cause: Exception, stage: str, *, index: int) -> ItemError:
 
 def _version(name: str) -> str:
     try:
+        return _installed(name)
+    except OSError as error:
+        raise EmbedderUnavailableError(
+            f"the version of {name} cannot be read: {error.strerror}; close files that are not needed, or reinstall it",
+            name=name,
+        ) from error
+
+
+def _installed(name: str) -> str:
+    try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:  # a module may have another name than its distribution
         distributions = _distributions().get(name, [])
