@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ class Life:
         self.problems: list[str] = []
         self.counts: Counter[str] = Counter()
         self._over, self._end = over, end
-        self._raised = (vecdb.StorageError, MemoryError) if may_run_out else (vecdb.StorageError,)
+        raised = (vecdb.StorageError, vecdb.PluginError)  # of plugins: an embedder's files could not be read
+        self._raised = (*raised, MemoryError) if may_run_out else raised
 
     @property
     def model(self) -> Model:
@@ -129,26 +130,24 @@ class Life:
 
     def settle(self, operation: Operation, step: int) -> None:
         """After a failure: reads go on or fail properly; when the fault is over, all goes on."""
-        claimed = self.history.errors[-1][2]
-        before = self.history.states[0]
+        before = self.model
+        readable = self.look()
+        claimed = self.history.errors[0][2] if readable and len(self.history.errors) == 1 else ""
+        if "nothing of this call was stored" in claimed and operation["do"] != "ingest" and self.model != before:
+            self.problems.append(f"untrue: {operation['do']} was stored, although it said: {claimed}")
         if not self._over():
-            self.look()
-            if len(self.history.states) == 1 and "texts" in self.model:
-                self.attempt({"do": "add", "collection": "texts", "n": 500 + step, "ids": [f"{step}-more"]})
-                self.look()
-            if len(self.history.states) == 1 and self.model.get("texts"):
-                gone = self.attempt({"do": "delete", "collection": "texts", "n": step, "ids": [*self.model["texts"]]})
-                self.counts["deleted meanwhile" if gone else "could not delete meanwhile"] += 1
-                self.look()
+            for more in self._while_it_fails(step) if readable else ():
+                gone = self.attempt(more)
+                if more["do"] == "delete":
+                    self.counts["deleted meanwhile" if gone else "could not delete meanwhile"] += 1
+                if not self.look():
+                    break
             self._end()
         if not self.look():
             self._open_freshly()
             if not self.look():
                 self.problems.append("no going on: a fresh handle cannot read what is there either")
                 return
-        alone = len(self.history.errors) == 1 and operation["do"] != "ingest"
-        if alone and "nothing of this call was stored" in claimed and self.model != before:
-            self.problems.append(f"untrue: {operation['do']} was stored, although it said: {claimed}")
         again = self.operation(1000 + step)
         if not self.attempt(again):
             self.look()
@@ -156,6 +155,12 @@ class Life:
             if not self.look() or not self.attempt(self.operation(2000 + step)):
                 why = self.history.errors[-1]
                 self.problems.append(f"no going on: {again['do']} fails on a fresh handle, too: {why}")
+
+    def _while_it_fails(self, step: int) -> Iterator[Operation]:
+        if "texts" in self.model:
+            yield {"do": "add", "collection": "texts", "n": 500 + step, "ids": [f"{step}-more"]}
+        if self.model.get("texts"):
+            yield {"do": "delete", "collection": "texts", "n": step, "ids": list(self.model["texts"])}
 
     def look(self) -> bool:
         """Read everything: whether it can be read. What is there becomes the one state."""
