@@ -15,7 +15,7 @@ from typing import Any
 from vecdb.builder import IndexBuilder
 from vecdb.collection import Collection
 from vecdb.definition import DEFAULT_SPACE, SpaceDefinition, check_name
-from vecdb.embedder import EmbedderRef
+from vecdb.embedder import EmbedderRef, is_timeout
 from vecdb.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
@@ -52,6 +52,7 @@ def open(
     plugins: Plugins | None = None,
     durability: Durability = "full",
     timeout: float = DEFAULT_TIMEOUT,
+    embed_timeout: float | None = None,
 ) -> Database:
     """Open the database in the folder `path`, making it if there is none.
 
@@ -62,9 +63,13 @@ def open(
         durability: "full": what was acknowledged survives a power loss. "normal": a power loss may
             take the last moments, never more, and nothing is lost when only the process dies; faster.
         timeout: seconds to wait for another writer.
+        embed_timeout: seconds that an embedder may take to load, to prepare one content or to embed one
+            batch, before it counts as hanging: `EmbedderTimeoutError`, or a bad item where one content is to
+            blame. It protects from what never comes back, so make it many times what the slowest takes.
+            Default: what each embedder says, by most any time; `math.inf`: any time.
 
     Raises:
-        InvalidInputError: the path is a file, or a folder with other things in it.
+        InvalidInputError: the path is a file, or a folder with other things in it; or a wrong option.
         NotFoundError: there is no database, and `read_only` forbids making one.
         ReadOnlyError: the place cannot be written.
         CorruptDatabaseError: what is there is not a vecdb database.
@@ -74,11 +79,13 @@ def open(
         raise InvalidInputError(f"durability must be 'full' or 'normal', not {durability!r}")
     if not isinstance(path, str | os.PathLike) or not str(path):
         raise InvalidInputError(f"a database is opened by the path of its folder, not {path!r}")
+    if embed_timeout is not None and not is_timeout(embed_timeout):
+        raise InvalidInputError(f"embed_timeout must be a positive number of seconds, not {embed_timeout!r:.40}")
     folder = Path(path).absolute()
     engine = schema.open_engine(folder, read_only=read_only, durability=durability, timeout=timeout)
     if not read_only:
         remove_leftovers(engine)
-    return Database(engine, plugins if plugins is not None else Plugins())
+    return Database(engine, plugins if plugins is not None else Plugins(), embed_timeout=embed_timeout)
 
 
 def upgrade(path: str | os.PathLike[str], *, timeout: float = DEFAULT_TIMEOUT) -> Path | None:
@@ -101,9 +108,10 @@ class Database:
     that is forked in the middle of a call (from the progress of a backup) cannot.
     """
 
-    def __init__(self, engine: DatabaseEngine, plugins: Plugins) -> None:
+    def __init__(self, engine: DatabaseEngine, plugins: Plugins, *, embed_timeout: float | None = None) -> None:
         self._engine = engine
         self._plugins = plugins
+        self._embed_timeout = embed_timeout
         self._lock = threading.Lock()
         self._builder = IndexBuilder()
         self._collections: dict[str, Collection] = {}
@@ -231,7 +239,7 @@ class Database:
         if not changed:
             return found
         for row in changed:
-            space = Space(self._engine, self._plugins, row)
+            space = Space(self._engine, self._plugins, row, embed_timeout=self._embed_timeout)
             space.host()  # raises if these options give other vectors after all
             space.release()
         with self._engine.transaction() as transaction:
@@ -260,7 +268,8 @@ class Database:
             if unknown:
                 listed = ", ".join(sorted(known))
                 raise InvalidInputError(f"space {space!r} has no option {unknown[0]!r}; the options are {listed}")
-        return [SpaceDefinition.make(self._plugins, space, **options) for space, options in wanted.items()]
+        made = [SpaceDefinition.make(self._plugins, space, **options) for space, options in wanted.items()]
+        return [one.with_timeout(self._embed_timeout) for one in made]
 
     def _create(self, name: str, definitions: Sequence[SpaceDefinition]) -> Collection:
         self._check_open()
@@ -286,7 +295,7 @@ class Database:
         with self._lock:
             found = self._collections.get(name)
             if found is None or found._key != key:  # noqa: SLF001  (one made anew under the same name)
-                spaces = [Space(self._engine, self._plugins, row) for row in rows]
+                spaces = [Space(self._engine, self._plugins, row, embed_timeout=self._embed_timeout) for row in rows]
                 found = Collection(self._engine, self._builder, name, key, spaces)
                 self._collections[name] = found
                 self._open_spaces += spaces

@@ -91,6 +91,10 @@ class SpaceDefinition:
             index_options=_index_options(name, index_options),
         )
 
+    def with_timeout(self, seconds: float | None) -> SpaceDefinition:
+        """The same, its embedder with this timeout; None leaves what the embedder says."""
+        return self if self.info is None else dataclasses.replace(self, info=self.info.with_timeout(seconds))
+
     def row(self, folder: Path) -> dict[str, Any]:
         """The columns of the new space; loads the embedder, and probes it."""
         row: dict[str, Any] = {

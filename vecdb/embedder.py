@@ -11,10 +11,11 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import math
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ from vecdb.types import METRICS, Metric, Modality, Progress, Role
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _MODALITIES = ("text", "image", "audio", "ids")
 ON_TRUNCATE = ("mark", "mean", "error")
+MAX_TIMEOUT = threading.TIMEOUT_MAX
 
 
 class Embedder(abc.ABC):
@@ -126,6 +128,9 @@ class EmbedderInfo:
         revision: raise it when a change of the code changes the vectors.
         batch_size: items for each `encode`.
         trainer: "package.module:Class" of a `Trainer`, or None.
+        timeout: seconds that one call of `load`, of `prepare` (one item), of `encode` (one batch) or of
+            `close` may take; None: any time. It is for what hangs, so make it many times what the slowest
+            takes. With one, the four are called on threads of the host's.
     """
 
     name: str
@@ -141,6 +146,7 @@ class EmbedderInfo:
     batch_size: int = 32
     trainer: str | None = None
     distribution: str = "vecdb-engine"
+    timeout: float | None = None
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -165,6 +171,8 @@ class EmbedderInfo:
             return "factory and trainer are written 'package.module:Class'"
         if self.batch_size < 1:
             return "batch_size must be at least 1"
+        if self.timeout is not None and not is_timeout(self.timeout):
+            return f"timeout must be a positive number of seconds or None, not {self.timeout!r:.40}"
         return None
 
     def missing(self) -> list[str]:
@@ -185,6 +193,10 @@ class EmbedderInfo:
     def configure(self, options: Mapping[str, Any], *, from_text: bool = False) -> Any:
         """A checked instance of the config class (see `vecdb.options.build_config`)."""
         return build_config(self.config, options, owner=f"embedder {self.name!r}", from_text=from_text)
+
+    def with_timeout(self, seconds: float | None) -> EmbedderInfo:
+        """The same with this `timeout`; None leaves what the embedder says, and infinity means any time."""
+        return self if seconds is None else replace(self, timeout=seconds)
 
     def create(self, config: Any) -> Embedder:
         """A new embedder, not loaded.
@@ -221,6 +233,11 @@ class EmbedderInfo:
             return trainer(options)
         owner = f"training {self.name!r}"
         return trainer(build_config(trainer.config, options or {}, owner=owner, from_text=from_text))
+
+
+def is_timeout(seconds: Any) -> bool:
+    """Whether this is a number of seconds to wait: positive; infinity means for ever."""
+    return type(seconds) in (int, float) and seconds > 0 and (seconds == math.inf or seconds <= MAX_TIMEOUT)
 
 
 class Trainer(abc.ABC):

@@ -29,6 +29,7 @@
          ├─ ItemError                   one item cannot be embedded
          ├─ EmbeddingError              some items could not be embedded (carries every ItemError)
          ├─ EmbedderContractError       an embedder broke the plugin contract
+         ├─ EmbedderTimeoutError        an embedder took longer than its timeout
          └─ EmbedderMismatchError       an embedder's vectors are not comparable with the stored ones
 
     VecdbWarning (UserWarning)
@@ -251,6 +252,15 @@ class EmbedderContractError(PluginError):
         super().__init__(message)
         self.name = name
         self.details = details
+
+
+class EmbedderTimeoutError(PluginError):
+    """An embedder did not come back in time. `name`: which one; `seconds`: how long it was waited for."""
+
+    def __init__(self, message: str, *, name: str = "", seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+        self.seconds = seconds
 
 
 class EmbedderMismatchError(PluginError):

@@ -23,8 +23,11 @@ from vecdb.vectors import as_vector, as_vectors, normalise
 class Space:
     """One space of an open collection. Safe to use from several threads."""
 
-    def __init__(self, engine: DatabaseEngine, plugins: Plugins, row: SpaceRow) -> None:
+    def __init__(
+        self, engine: DatabaseEngine, plugins: Plugins, row: SpaceRow, *, embed_timeout: float | None = None
+    ) -> None:
         self.row = row
+        self._embed_timeout = embed_timeout
         self.index = SpaceIndex(engine, row)
         self._engine = engine
         self._plugins = plugins
@@ -52,7 +55,7 @@ class Space:
             if self._host is None:
                 if self.row.embedder is None:
                     raise UnsupportedContentError(f"{self.what} has no embedder; bring vectors")
-                info = self._plugins.embedder(self.row.embedder)
+                info = self._plugins.embedder(self.row.embedder).with_timeout(self._embed_timeout)
                 host = EmbedderHost(info, opened_options(info, self.row.options, self._engine.folder))
                 self._verify(host)
                 self._host = host
@@ -135,15 +138,17 @@ class Space:
 
     def close(self) -> None:
         """Save the index, if that is worthwhile, and let go of the embedder."""
-        self.release()
-        self.index.close()
+        try:
+            self.release()
+        finally:
+            self.index.close()
 
     def release(self) -> None:
         """Let go of the embedder."""
         with self._lock:
-            if self._host is not None:
-                self._host.close()
-                self._host = None
+            host, self._host = self._host, None
+        if host is not None:
+            host.close()
 
     def reset_after_fork(self) -> None:
         """In a forked child: the parent's index and locks are of no use."""

@@ -105,7 +105,7 @@ def test_threads_load_one_embedder_and_encode_one_at_a_time():
 def test_after_a_fork_the_child_has_an_embedder_of_its_own():
     host = host_of()
     host.embed(["a"])
-    host._lock.acquire()  # another thread was inside at the moment of the fork
+    host._life._lock.acquire()  # another thread was inside at the moment of the fork
     child = os.fork()
     if child == 0:
         status = 1
@@ -114,7 +114,7 @@ def test_after_a_fork_the_child_has_an_embedder_of_its_own():
             status = 0 if ok else 2
         finally:
             os._exit(status)
-    host._lock.release()
+    host._life._lock.release()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(Lengths.made) == 1
     host.close()

@@ -132,7 +132,11 @@ def test_a_bad_item_is_found_by_halving():
     with host_of(batch_size=32) as host:
         result = host.embed(items)
     assert [error.index for error in result.errors] == [31]
-    assert len(Lengths.made[0].calls) == 1 + 2 * 5  # 32, then twice 16, 8, 4, 2, 1
+    [made] = Lengths.made
+    sizes = [len(batch) for batch in made.calls]
+    assert [sizes.count(size) for size in (32, 16, 8, 4, 2)] == [1, 2, 2, 2, 2]
+    assert made.calls.count(["poison"]) == 1
+    assert len(sizes) == 1 + 2 * 5 + 5  # after a failure it is made sure that the embedder is not broken
 
 
 def test_a_number_too_large_for_float32_is_not_stored():

@@ -1,40 +1,25 @@
-"""One call of `EmbedderHost.embed`: preparing ahead, batches of like cost, and finding the bad item."""
+"""One call of `EmbedderHost.embed`: batches of like cost, finding the bad item, and verifying the vectors."""
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb.embedder import Embedder, EmbedderInfo, Windows
-from vecdb.embedding.content import read_content
-from vecdb.errors import EmbedderContractError, EmbedderUnavailableError, ItemError
+from vecdb.embedder import Embedder
+from vecdb.embedding.life import Lease
+from vecdb.embedding.preparing import Outcome, Preparation, Prepared, broken
+from vecdb.embedding.watch import one_step
+from vecdb.errors import EmbedderContractError, EmbedderTimeoutError, EmbedderUnavailableError, ItemError
 from vecdb.types import Progress, Role, Vector
 
-# Prepared items wait in windows of so many batches: sorting by cost needs a choice, memory a bound.
-# Decoded media are large, and two windows exist at a time (one is encoded, one prepared).
-_TEXT_WINDOW = 32
-_MEDIA_WINDOW = 2
-_MAX_THREADS = 8
 _OUT_OF_MEMORY = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})  # of torch, of TensorFlow
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """What `encode` takes: an item, or a part of one. `share`: of the item's vector, 1 where it is all of it."""
-
-    position: int
-    value: Any
-    cost: int
-    share: float = 1.0
-
+_MOST_DOUBTS = 2  # embedders loaded anew in one call because nothing has proven that they work
 
 _NOT_FINITE = "embedder {!r} made a vector with NaN or infinity of this item; leave it out"
 _UNKNOWN = "nothing in this item is known to the embedder {!r}; leave it out or use another model"
@@ -63,18 +48,6 @@ class _Mean:
         return (self.sum / (self.known or 1.0)).astype(np.float32)
 
 
-class LoadedEmbedder:
-    """A loaded embedder, the lock around `encode`, and how many calls use it."""
-
-    def __init__(self, info: EmbedderInfo, embedder: Embedder, dimension: int) -> None:
-        self.info = info
-        self.embedder = embedder
-        self.dimension = dimension
-        self.lock = threading.Lock()
-        self.users = 0
-        self.closing = False
-
-
 class EmbedCall:
     """Embeds distinct items; `vectors` and `failures` hold the result after `run`.
 
@@ -86,7 +59,7 @@ class EmbedCall:
 
     def __init__(
         self,
-        loaded: LoadedEmbedder,
+        lease: Lease,
         items: Sequence[Any],
         role: Role,
         *,
@@ -94,27 +67,28 @@ class EmbedCall:
         progress: Progress | None,
     ) -> None:
         """`counts`: how often each item stands in the caller's list, which `progress` speaks of."""
-        self.vectors: Vector = np.zeros((len(items), loaded.dimension), np.float32)
+        self.vectors: Vector = np.zeros((len(items), lease.current().dimension), np.float32)
         self.failures: dict[int, tuple[Exception, str]] = {}
         self.truncated: set[int] = set()
-        self._on_truncate: str = getattr(loaded.embedder.config, "on_truncate", "mark")
         self._means: dict[int, _Mean] = {}
-        self._info = loaded.info
-        self._embedder = loaded.embedder
-        self._lock = loaded.lock
+        self._lease = lease
+        self._used = lease.current()
+        self._name = lease.life.info.name
         self._items = items
-        self._role = role
+        self._role: Role = role
         self._counts = counts
         self._progress = progress
         self._done = 0
         self._total = sum(counts)
-        self._size = loaded.info.batch_size
+        self._size = lease.life.info.batch_size
+        self._doubts = 0
 
     def run(self) -> None:
         """Embed everything; see `EmbedderHost.embed` for what is raised."""
-        with closing(self._windows()) as windows:
-            for prepared in windows:
-                prepared.sort(key=lambda item: item.cost, reverse=True)
+        with closing(Preparation(self._lease, self._items).windows()) as windows:
+            for window in windows:
+                prepared = self._good(window)
+                prepared.sort(key=lambda item: (-item.cost, item.position))
                 start = 0
                 while start < len(prepared):
                     batch = prepared[start : start + self._size]
@@ -122,7 +96,25 @@ class EmbedCall:
                     start += len(batch)
                     self._advance(self._finished(batch))
 
-    def _finished(self, batch: Sequence[_Prepared]) -> Iterator[int]:
+    def _good(self, window: Iterable[Outcome]) -> list[Prepared]:
+        good: list[Prepared] = []
+        failed: list[int] = []
+        for outcome in window:
+            good += outcome.prepared
+            if outcome.error is not None:
+                self.failures[outcome.position] = (outcome.error, "prepare")
+                failed.append(outcome.position)
+                if isinstance(outcome.error, BrokenExecutor):  # as the embedder's own processes now are, for good
+                    self._lease.life.lose(self._lease.current())
+            elif len(outcome.prepared) > 1:
+                self._means[outcome.position] = _Mean(np.zeros(self.vectors.shape[1]), len(outcome.prepared))
+            if outcome.truncated:
+                self.truncated.add(outcome.position)
+        if failed:
+            self._advance(failed)
+        return good
+
+    def _finished(self, batch: Sequence[Prepared]) -> Iterator[int]:
         """The items of which nothing is left to encode."""
         for item in batch:
             mean = self._means.get(item.position)
@@ -138,109 +130,108 @@ class EmbedCall:
         if self._progress is not None:
             self._progress(self._done, self._total)
 
-    # --- prepare ---
-
-    def _windows(self) -> Generator[list[_Prepared], None, None]:
-        """The prepared items, window by window; media are read ahead on threads."""
-        media = sum(not isinstance(item, str) for item in self._items)
-        length = self._info.batch_size * (_MEDIA_WINDOW if media else _TEXT_WINDOW)
-        windows = [range(start, len(self._items))[:length] for start in range(0, len(self._items), length)]
-        if media < 2:
-            for window in windows:
-                yield self._good(map(self._prepare, window))
-            return
-        pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1, media), "vecdb-prepare")
-        try:
-            waiting: Iterator[list[_Prepared] | tuple[int, Exception]] | None = None
-            for window in windows:
-                ahead = pool.map(self._prepare, window)  # begins at once
-                if waiting is not None:
-                    yield self._good(waiting)
-                waiting = ahead
-            if waiting is not None:
-                yield self._good(waiting)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _prepare(self, position: int) -> list[_Prepared] | tuple[int, Exception]:
-        try:
-            value = self._embedder.prepare(read_content(self._items[position], self._info))
-            parts = list(value.parts) if isinstance(value, Windows) else [value]
-            if not parts:
-                raise self._broken("at least one part in Windows", "none", method="prepare")
-            if self._on_truncate == "mean":
-                return self._shared(position, parts)
-            if len(parts) > 1 and self._on_truncate == "error":
-                raise ItemError(
-                    f"it is longer than the embedder {self._info.name!r} takes ({len(parts)} parts); split it, "
-                    "or choose on_truncate='mark' or 'mean'"
-                )
-            if len(parts) > 1:
-                self.truncated.add(position)
-            return [_Prepared(position, parts[0], int(self._embedder.cost(parts[0])))]
-        except (MemoryError, EmbedderContractError):
-            raise
-        except Exception as error:  # noqa: BLE001  (a plugin's code and its decoders: one item, not the call)
-            return position, error
-
-    def _shared(self, position: int, parts: Sequence[Any]) -> list[_Prepared]:
-        """All parts of an item, each with its share of the mean."""
-        costs = [int(self._embedder.cost(part)) for part in parts]
-        if len(parts) == 1:
-            return [_Prepared(position, parts[0], costs[0])]
-        self._means[position] = _Mean(np.zeros(self.vectors.shape[1]), len(parts))
-        total = sum(max(cost, 1) for cost in costs)
-        return [
-            _Prepared(position, part, cost, max(cost, 1) / total) for part, cost in zip(parts, costs, strict=True)
-        ]
-
-    def _good(self, results: Iterable[list[_Prepared] | tuple[int, Exception]]) -> list[_Prepared]:
-        good: list[_Prepared] = []
-        failed: list[int] = []
-        for result in results:
-            if isinstance(result, list):
-                good += result
-            else:
-                position, error = result
-                self.failures[position] = (error, "prepare")
-                failed.append(position)
-        if failed:
-            self._advance(failed)
-        return good
-
     # --- encode ---
 
-    def _encode(self, batch: Sequence[_Prepared]) -> None:
-        """Encode a batch; one that fails is halved until the bad item stands alone."""
+    def _encode(self, batch: Sequence[Prepared]) -> None:
+        """Encode a batch; one that fails is halved until the bad item stands alone.
+
+        One in which the embedder hangs or breaks is encoded item by item, with a fresh embedder: each
+        failure costs a timeout or a model, beside which a good item alone costs nothing.
+        """
+        exhausted = False
         try:
-            with self._lock:
-                raw = self._embedder.encode([item.value for item in batch], self._role)
-        except (EmbedderUnavailableError, EmbedderContractError):
+            rows = self._rows([item.value for item in batch])
+        except (EmbedderUnavailableError, EmbedderContractError, EmbedderTimeoutError):
             raise
         except Exception as error:
             exhausted = isinstance(error, MemoryError) or type(error).__name__ in _OUT_OF_MEMORY
-            if len(batch) == 1:
+            if exhausted and len(batch) == 1:
                 if isinstance(error, MemoryError):
                     raise
-                if exhausted:
-                    raise EmbedderUnavailableError(
-                        f"embedder {self._info.name!r}: one item does not fit into the device's memory; "
-                        "free memory or choose another device",
-                        name=self._info.name,
-                    ) from error
-                self.failures[batch[0].position] = (error, "encode")
-                return
+                raise EmbedderUnavailableError(
+                    f"embedder {self._name!r}: one item does not fit into the device's memory; "
+                    "free memory or choose another device",
+                    name=self._name,
+                ) from error
             if exhausted:
                 self._size = min(self._size, len(batch) // 2)
+            # Of a batch that is tried again, the traceback would keep the memory alive.
+            cause = error if len(batch) == 1 else error.with_traceback(None)
         else:
-            self._keep(batch, raw)
+            if rows is not None:
+                self._keep(batch, rows)
+                return
+            what = "this item" if len(batch) == 1 else f"{len(batch)} items"
+            cause = self._lease.life.timeout_error(f"encoding {what}")
+        self._after(cause, batch, exhausted=exhausted)
+
+    def _after(self, cause: Exception, batch: Sequence[Prepared], *, exhausted: bool) -> None:
+        """Go on after a failure: with parts of the batch, or with an item set apart."""
+        hangs = isinstance(cause, EmbedderTimeoutError)
+        first_failure = not self._used.failed
+        self._used.failed = True
+        if hangs or (not exhausted and self._is_broken(alone=len(batch) == 1)):
+            self._lease.life.lose(self._used)
+            self._lease.count_loss(cause)
+            if len(batch) > 1 or not (hangs or first_failure or self._lease.losses > 1):
+                self._one_by_one(batch, slow=hangs)
+                return
+        if len(batch) == 1:
+            self.failures[batch[0].position] = (cause, "encode")
             return
-        # Outside the handler: the traceback would keep the failed batch's memory alive.
         middle = len(batch) // 2
         self._encode(batch[:middle])
         self._encode(batch[middle:])
 
-    def _keep(self, batch: Sequence[_Prepared], raw: Any) -> None:
+    def _one_by_one(self, batch: Sequence[Prepared], *, slow: bool) -> None:
+        losses = self._lease.losses
+        for item in batch:
+            self._encode([item])
+        if slow and self._lease.losses == losses:  # none of them hangs: together they were too many
+            self._size = min(self._size, max(1, len(batch) // 2))
+
+    def _rows(self, values: Sequence[Any]) -> Vector | None:
+        """What `encode` makes of prepared items; None where it takes too long, and then the embedder is lost."""
+        while True:
+            loaded = self._used = self._lease.current()
+            with loaded.lock:
+                if loaded.lost:  # by the one that was waited for
+                    continue
+                work = functools.partial(self._call, loaded.embedder, values)
+                if self._lease.life.seconds is None:
+                    rows = work()
+                else:
+                    watched = self._lease.life.start(loaded, one_step(work), name="vecdb-encode")
+                    if not self._lease.wait(loaded, watched) and not watched.results:
+                        self._lease.life.lose(loaded, watched)
+                        return None
+                    rows = watched.results[0]
+                loaded.proven = values[0]
+                return rows
+
+    def _call(self, embedder: Embedder, values: Sequence[Any]) -> Vector:
+        return self._checked(embedder.encode(list(values), self._role), len(values))
+
+    def _is_broken(self, *, alone: bool) -> bool:
+        """Whether the fault lies with the embedder: it fails for an item that it could embed before, too.
+
+        Where it never embedded one, a failure of an item `alone` is reason to doubt it, but not for ever.
+        """
+        if self._used.lost:
+            return True
+        if self._used.is_proven:
+            try:
+                return self._rows([self._used.proven]) is None
+            except MemoryError:
+                return False
+            except Exception:  # noqa: BLE001  (whatever a plugin raises is the answer)
+                return True
+        if not alone or self._doubts == _MOST_DOUBTS:
+            return False
+        self._doubts += 1
+        return True
+
+    def _keep(self, batch: Sequence[Prepared], raw: Any) -> None:
         rows = self._checked(raw, len(batch))
         finite = np.asarray(np.isfinite(rows).all(axis=1))
         known = np.asarray(rows.any(axis=1))
@@ -260,24 +251,15 @@ class EmbedCall:
                 self._refuse(item.position, _UNKNOWN)
 
     def _refuse(self, position: int, message: str) -> None:
-        self.failures[position] = (ItemError(message.format(self._info.name), stage="encode"), "encode")
+        self.failures[position] = (ItemError(message.format(self._name), stage="encode"), "encode")
 
     def _checked(self, raw: Any, count: int) -> Vector:
         expected = (count, self.vectors.shape[1])
         try:
             array = np.asarray(raw)
         except Exception as error:
-            raise self._broken(f"floats of shape {expected}", f"a {type(raw).__name__}") from error
+            raise broken(self._name, f"floats of shape {expected}", f"a {type(raw).__name__}") from error
         if array.shape != expected or array.dtype.kind != "f":
-            raise self._broken(f"floats of shape {expected}", f"{array.dtype} of shape {array.shape}")
+            raise broken(self._name, f"floats of shape {expected}", f"{array.dtype} of shape {array.shape}")
         with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is found then
-            return array.astype(np.float32, copy=False)
-
-    def _broken(self, expected: str, got: str, *, method: str = "encode") -> EmbedderContractError:
-        return EmbedderContractError(
-            f"embedder {self._info.name!r}: {method} must return {expected}, but it returned {got}; "
-            "report it to the plugin's author (`vecdb embedders check` shows it)",
-            name=self._info.name,
-            expected=expected,
-            got=got,
-        )
+            return array.astype(np.float32)  # a copy: the embedder may write its next result into the same array

@@ -7,31 +7,30 @@ import importlib.metadata
 import json
 import os
 import platform
-import threading
 import unicodedata
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vecdb.embedder import EmbedderInfo, FileHashes, fingerprint
-from vecdb.embedding.batches import EmbedCall, LoadedEmbedder
+from vecdb.embedding.batches import EmbedCall
 from vecdb.embedding.content import check_content
+from vecdb.embedding.life import EmbedderLife, plugin_errors
 from vecdb.embedding.probe import probe_items
 from vecdb.errors import (
     EmbedderContractError,
-    EmbedderUnavailableError,
+    EmbedderTimeoutError,
     EmbeddingError,
     InvalidInputError,
     ItemError,
     VecdbError,
 )
-from vecdb.options import config_values, reveal_secrets
+from vecdb.options import config_values
 from vecdb.types import Metric, Progress, Role, Vector
-from vecdb.vectors import MAX_DIMENSION, normalise
+from vecdb.vectors import normalise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +67,8 @@ class Embedded:
 class EmbedderHost:
     """Runs one embedder. Cheap until used: the embedder is made and loaded on first use.
 
-    Safe to use from several threads, and after a fork (the child loads an embedder of its own).
+    Safe to use from several threads, and after a fork (the child loads an embedder of its own). An
+    embedder that hangs (longer than `info.timeout`) or breaks is left behind, and a fresh one is loaded.
 
     Args:
         info: what the plugin says of the embedder.
@@ -88,9 +88,7 @@ class EmbedderHost:
         self.config = config
         self._owner = f"embedder {info.name!r}"
         self._hashes = FileHashes()
-        self._lock = threading.Lock()
-        self._loaded: LoadedEmbedder | None = None
-        self._abandoned: LoadedEmbedder | None = None
+        self._life = EmbedderLife(info, config)
         _hosts.add(self)
 
     def __enter__(self) -> EmbedderHost:
@@ -101,11 +99,7 @@ class EmbedderHost:
 
     def close(self) -> None:
         """Let go of the loaded embedder, once the calls under way are done. A later use loads it again."""
-        with self._lock:
-            loaded, self._loaded = self._loaded, None
-            if loaded is not None:
-                loaded.closing = True
-                self._close_unused(loaded)
+        self._life.close()
 
     @property
     def dimension(self) -> int:
@@ -115,8 +109,8 @@ class EmbedderHost:
             EmbedderUnavailableError: it cannot be loaded.
             EmbedderContractError: it does not say a positive number.
         """
-        with self._use() as loaded:
-            return loaded.dimension
+        with self._life.lease() as lease:
+            return lease.current().dimension
 
     def check_content(self, item: Any, *, what: str = "content") -> None:
         """Refuse what the embedder does not take, before any work; loads and reads nothing.
@@ -151,6 +145,8 @@ class EmbedderHost:
         Raises:
             EmbedderUnavailableError: the embedder cannot be loaded.
             EmbedderContractError: what it returned is not (n, dimension) floats.
+            EmbedderTimeoutError: it cannot be loaded in time, or hangs again and again. (An item that
+                hangs alone is an `ItemError`.)
             MemoryError: not even one item fits.
         """
         if isinstance(items, str | bytes | os.PathLike):
@@ -161,8 +157,8 @@ class EmbedderHost:
         inverse = [positions.setdefault(_identity(item, i), len(positions)) for i, item in enumerate(items)]
         distinct = [items[i] for i in _first_of_each(inverse)]
         counts = np.bincount(inverse, minlength=len(distinct)).tolist() if inverse else []
-        with self._use() as loaded:
-            call = EmbedCall(loaded, distinct, role, counts=counts, progress=progress)
+        with self._life.lease() as lease:
+            call = EmbedCall(lease, distinct, role, counts=counts, progress=progress)
             call.run()
         vectors = call.vectors
         if metric == "cosine":
@@ -188,7 +184,7 @@ class EmbedderHost:
         Raises:
             EmbedderUnavailableError: a weight file is missing.
         """
-        with self._plugin_errors("cannot name its weight files"):
+        with plugin_errors(self.info, "cannot name its weight files"):
             return fingerprint(self.info, self.info.create(self.config), hashes or self._hashes)
 
     def probe(self) -> list[Vector | None]:
@@ -198,11 +194,15 @@ class EmbedderHost:
 
         Raises:
             EmbedderContractError: `encode` fails for all of them, so that the fault is not in the items.
+            EmbedderTimeoutError: one of them takes too long.
         """
         items = [item for modality in sorted(self.info.modalities) for item in probe_items(modality)]
         if not items:
             return []
         result = self.embed(items)
+        for error in result.errors:
+            if isinstance(error.__cause__, EmbedderTimeoutError):
+                raise error.__cause__  # an item without a vector would be remembered as one that cannot have any
         failed = {error.index for error in result.errors}
         crashes = [error for error in result.errors if error.stage == "encode" and error.__cause__ is not None]
         if len(crashes) == len(items) and not any(isinstance(e.__cause__, VecdbError) for e in crashes):
@@ -227,74 +227,13 @@ class EmbedderHost:
             found[module] = _version(module.partition(".")[0])
         return found
 
-    # --- the life of the embedder ---
-
-    @contextmanager
-    def _use(self) -> Iterator[LoadedEmbedder]:
-        """The loaded embedder, kept open while in use even if another thread closes the host."""
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = self._load()
-            loaded = self._loaded
-            loaded.users += 1
-        try:
-            yield loaded
-        finally:
-            with self._lock:
-                loaded.users -= 1
-                self._close_unused(loaded)
-
-    def _load(self) -> LoadedEmbedder:
-        with self._plugin_errors("cannot be loaded"):
-            embedder = self.info.create(reveal_secrets(self.config, owner=self._owner))
-            embedder.load()
-        try:
-            dimension = embedder.dimension
-        except Exception as error:
-            raise EmbedderContractError(
-                f"{self._owner}: dimension raised {type(error).__name__}: {error}; it must be known after load()",
-                name=self.info.name,
-            ) from error
-        if isinstance(dimension, bool) or not isinstance(dimension, int | np.integer):
-            problem = f"dimension is {dimension!r}, not an integer"
-        elif not 1 <= dimension <= MAX_DIMENSION:
-            problem = f"dimension is {dimension}, not within 1..{MAX_DIMENSION}"
-        else:
-            return LoadedEmbedder(self.info, embedder, int(dimension))
-        raise EmbedderContractError(
-            f"{self._owner}: {problem}; report it to the plugin's author", name=self.info.name, got=dimension
-        )
-
-    def _close_unused(self, loaded: LoadedEmbedder) -> None:
-        if loaded.closing and not loaded.users:
-            with self._plugin_errors("cannot be closed"):
-                loaded.embedder.close()
-
-    @contextmanager
-    def _plugin_errors(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (VecdbError, MemoryError):
-            raise
-        except Exception as error:
-            raise EmbedderUnavailableError(
-                f"{self._owner} {what}: {type(error).__name__}: {error}; check its options and its files",
-                name=self.info.name,
-            ) from error
-
-    def _after_fork(self) -> None:
-        # Model libraries do not survive a fork, and another thread may have held the lock. The old
-        # embedder is kept, not dropped: its destructor would reach for threads that no longer exist.
-        self._lock = threading.Lock()
-        self._abandoned, self._loaded = self._loaded, None
-
 
 _hosts: weakref.WeakSet[EmbedderHost] = weakref.WeakSet()
 
 
 def _renew_after_fork() -> None:
     for host in list(_hosts):
-        host._after_fork()  # noqa: SLF001
+        host._life.after_fork()  # noqa: SLF001
 
 
 if hasattr(os, "register_at_fork"):

@@ -99,7 +99,7 @@ def test_a_panic_of_the_tokenizer_is_an_error_of_one_text(folder, monkeypatch):
 
     with models.host("onnx", folder) as host:
         host.embed(["the dog"]).check()
-        tokeniser = host._loaded.embedder._tokenisers["document"]
+        tokeniser = host._life.loaded.embedder._tokenisers["document"]
 
         class Panicking:
             def encode(self, text, **options):
