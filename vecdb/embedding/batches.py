@@ -168,12 +168,12 @@ class EmbedCall:
     def _after(self, cause: Exception, batch: Sequence[Prepared], *, exhausted: bool) -> None:
         """Go on after a failure: with parts of the batch, or with an item set apart."""
         hangs = isinstance(cause, EmbedderTimeoutError)
-        first_failure = not self._used.failed
+        fresh = not (self._used.is_proven or self._used.failed)  # so what fails is not its state
         self._used.failed = True
         if hangs or (not exhausted and self._is_broken(alone=len(batch) == 1)):
             self._lease.life.lose(self._used)
             self._lease.count_loss(cause)
-            if len(batch) > 1 or not (hangs or first_failure or self._lease.losses > 1):
+            if len(batch) > 1 or not (hangs or fresh or self._lease.losses > 1):
                 self._one_by_one(batch, slow=hangs)
                 return
         if len(batch) == 1:

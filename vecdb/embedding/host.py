@@ -18,7 +18,7 @@ import numpy as np
 from vecdb.embedder import EmbedderInfo, FileHashes, fingerprint
 from vecdb.embedding.batches import EmbedCall
 from vecdb.embedding.content import check_content
-from vecdb.embedding.life import EmbedderLife, plugin_errors
+from vecdb.embedding.life import EmbedderLife, plugin_errors, told
 from vecdb.embedding.probe import probe_items
 from vecdb.errors import (
     EmbedderContractError,
@@ -259,8 +259,7 @@ def _first_of_each(inverse: Sequence[int]) -> list[int]:
 
 
 def _item_error(cause: Exception, stage: str, *, index: int) -> ItemError:
-    message = str(cause) if isinstance(cause, VecdbError) else f"{type(cause).__name__}: {cause}"
-    error = ItemError(message, index=index, stage=stage)
+    error = ItemError(told(cause), index=index, stage=stage)
     error.__cause__ = cause
     return error
 

@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _MOST_LOSSES = 6  # embedders that one call may wear out before it gives up
 _MOST_HANGING = 20  # calls that have not come back: each keeps a thread, and a model in memory
+_LONGEST_MESSAGE = 2000  # characters of what a plugin says
 _NOTHING = object()
 
 
@@ -223,7 +224,7 @@ class EmbedderLife:
             dimension = embedder.dimension
         except Exception as error:
             raise EmbedderContractError(
-                f"{self._owner}: dimension raised {type(error).__name__}: {error}; it must be known after load()",
+                f"{self._owner}: dimension raised {told(error)}; it must be known after load()",
                 name=self.info.name,
             ) from error
         if isinstance(dimension, bool) or not isinstance(dimension, int | np.integer):
@@ -245,7 +246,7 @@ class EmbedderLife:
             elif not Watched(one_step(loaded.embedder.close), name="vecdb-close").wait(self.seconds):
                 problem = f"takes longer than {self.seconds:g} s"
         except Exception as error:  # noqa: BLE001  (a plugin's code)
-            problem = f"{type(error).__name__}: {error}"
+            problem = told(error)
         if problem is not None:
             warnings.warn(
                 PluginWarning(f"{self._owner} does not close ({problem}); report it to the plugin's author"),
@@ -299,7 +300,7 @@ class Lease:
         if isinstance(error, EmbedderTimeoutError):
             raise EmbedderTimeoutError(f"{error}. The {advice}", name=name, seconds=error.seconds) from error
         raise EmbedderUnavailableError(
-            f"embedder {name!r} breaks again and again, the last time by {type(error).__name__}: {error}. The {advice}",
+            f"embedder {name!r} breaks again and again, the last time by {told(error)}. The {advice}",
             name=name,
         ) from error
 
@@ -313,6 +314,19 @@ def plugin_errors(info: EmbedderInfo, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise EmbedderUnavailableError(
-            f"embedder {info.name!r} {what}: {type(error).__name__}: {error}; check its options and its files",
+            f"embedder {info.name!r} {what}: {told(error)}; check its options and its files",
             name=info.name,
         ) from error
+
+
+def told(error: Exception) -> str:
+    """What an error of foreign code says, as text that can be stored and shown: not all of it is."""
+    try:
+        message = str(error)
+    except Exception as another:  # noqa: BLE001  (of what foreign code raises, `__str__` is foreign code, too)
+        message = f"its message cannot be shown: {type(another).__name__}"
+    if not isinstance(error, VecdbError):
+        message = f"{type(error).__name__}: {message}"
+    if len(message) > _LONGEST_MESSAGE:
+        message = f"{message[:_LONGEST_MESSAGE]}…"
+    return message.encode("utf-8", "backslashreplace").decode("utf-8")
