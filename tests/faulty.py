@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -18,6 +17,7 @@ import vecdb
 
 DIMENSION = 4
 RELEASE = threading.Event()  # lets what hangs go, when a test is over
+HANGING = threading.Event()  # something hangs
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def raising(error):
 
 
 def hang(embedder=None, rows=None):
+    HANGING.set()
     RELEASE.wait(120)
     return rows
 
@@ -131,8 +132,8 @@ class Faulty(vecdb.Embedder):
         self.file.readable()  # raises if it is closed
         rows = np.stack([row(text) for text in batch])
         for self.bad, text in enumerate(batch):
-            if text in IN_ENCODE:
-                return IN_ENCODE[text](self, rows)
+            if text.strip() in IN_ENCODE:
+                return IN_ENCODE[text.strip()](self, rows)
         return rows
 
 
@@ -186,11 +187,11 @@ class Piped(Faulty):
 
     def close(self):
         super().close()
-        self.program.stdout.close()
         try:
             self.program.stdin.close()
         finally:
             self.program.wait(60)
+            self.program.stdout.close()
 
     def encode(self, batch, role):
         rows = []
@@ -216,14 +217,23 @@ class Changing(Faulty):
         return np.ones((len(batch), Changing.size))
 
 
-class Slow(Faulty):
-    """A second for each batch, and a tenth more for each text."""
-
-    seconds = 0.0
+class Stuck(Faulty):
+    """It always hangs."""
 
     def encode(self, batch, role):
-        time.sleep(Slow.seconds * len(batch))
-        return super().encode(batch, role)
+        return hang(self, super().encode(batch, role))
+
+
+class Patient(Faulty):
+    """It says how long it may take."""
+
+
+class Unclosable(Faulty):
+    """It cannot be closed."""
+
+    def close(self):
+        super().close()
+        raise OSError("busy")
 
 
 class Plugin:
@@ -237,8 +247,9 @@ class Plugin:
                 config=Config,
                 factory=f"{__name__}:{made.__name__}",
                 batch_size=8,
+                timeout=120.0 if made is Patient else None,
             )
-            for made in (Faulty, Pooled, Piped, Changing, Slow)
+            for made in (Faulty, Pooled, Piped, Changing, Stuck, Patient, Unclosable)
         ]
 
 

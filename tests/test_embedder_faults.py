@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -50,6 +52,7 @@ def test_every_fault_is_expected_somewhere():
 @pytest.fixture(autouse=True)
 def _fresh():
     RELEASE.clear()
+    faulty.HANGING.clear()
     faulty.Faulty.loads = 0
     yield
     RELEASE.set()
@@ -88,8 +91,8 @@ def assert_well(database, texts):
     unit = {r.id: row(r.content) / np.linalg.norm(row(r.content)) for r in records}
     for record in records:
         assert record.vectors == pytest.approx(unit[record.id], abs=1e-6)
-        own = unit[record.id]
-        expected = sorted(unit, key=lambda id: 1 - float(unit[id] @ own))  # noqa: B023
+        distances = {id: 1 - float(vector @ unit[record.id]) for id, vector in unit.items()}
+        expected = sorted(distances, key=distances.__getitem__)
         hits = texts.search(record.content, k=len(records))
         assert [hit.id for hit in hits] == expected
         assert hits[0].distance == pytest.approx(0, abs=1e-6)
@@ -199,7 +202,7 @@ def test_a_process_of_the_embedders_that_was_killed_is_no_items_fault(opened, em
     for call in (
         lambda: texts.search("two", k=1)[0].id == "2",
         lambda: texts.add(["four"], ids=["4"]) == ["4"],
-        lambda: texts.ingest([Record(str(n), f"text {n}") for n in range(30)]).added == 27,
+        lambda: texts.ingest([Record(str(n), f"text {n}") for n in range(30)]).added == 26,
     ):
         os.kill(made.worker, signal.SIGKILL)
         time.sleep(0.2)  # it takes a moment to be dead
@@ -251,3 +254,129 @@ def test_a_cost_that_lies_changes_no_vector(opened):
     faulty.Faulty.costs = iter([1] * 100)
     assert texts.retry_failures().added == 4
     assert_well(database, texts)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not close:vecdb.PluginWarning")
+def test_an_embedder_that_does_not_close_keeps_no_database_from_closing(opened):
+    database = opened()
+    make(database, "unclosable")
+    database.close()
+    database = opened()
+    assert len(texts := database.collection("texts")) == 3
+    assert_goes_on(database, texts)
+    database.close()
+    with pytest.raises(vecdb.DatabaseClosedError):
+        len(texts)
+    assert len(opened().collection("texts")) == 4
+
+
+# --- while it hangs -----------------------------------------------------------------------------
+
+
+def test_while_an_embedder_hangs_everything_else_goes_on(opened, folder):
+    database = opened()  # for ever, until it is released
+    texts = make(database)
+    others = database.create_collection("others", embedder="faulty")
+    brought = database.create_collection("brought", dimension=2)
+    hung = threading.Thread(target=texts.add, args=(["hangs"],), kwargs={"ids": ["late"]})
+    hung.start()
+    try:
+        faulty.HANGING.wait(60)
+        assert others.add(["of another"], ids=["x"]) == ["x"]
+        assert others.search("of another", k=1)[0].id == "x"
+        assert brought.add([None], ids=["v"], vectors=[[1.0, 0.0]]) == ["v"]
+        assert [hit.id for hit in texts.search(row("two"), k=1)] == ["2"]
+        assert texts.count({"n": {"$gte": 2}}) == 2
+        texts.update_metadata("1", {"n": 5})
+        assert texts.delete(["3"]) == 1
+        assert database.check().problems == ()
+        with vecdb.open(folder, plugins=faulty_plugins(), timeout=5) as another:  # the writer's lock is free
+            assert another.collection("texts").upsert(["two, changed"], ids=["2"]) == ["2"]
+        assert hung.is_alive()
+    finally:
+        RELEASE.set()
+        hung.join(60)
+    assert [record.id for record in texts] == ["1", "2", "late"]
+    assert_well(database, texts)
+
+
+def test_a_second_thread_does_not_wait_behind_one_that_hangs(opened):
+    database = opened(1.0)
+    texts = make(database)
+    outcomes = {}
+
+    def add(text):
+        try:
+            outcomes[text] = texts.add([text], ids=[text])
+        except EmbeddingError as error:
+            outcomes[text] = str(error)
+
+    hung = threading.Thread(target=add, args=("hangs",))
+    hung.start()
+    faulty.HANGING.wait(60)
+    others = [threading.Thread(target=add, args=(f"text {n}",)) for n in range(4)]
+    for thread in others:
+        thread.start()
+    for thread in [hung, *others]:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert "took longer than 1 s" in outcomes.pop("hangs")
+    assert outcomes == {f"text {n}": [f"text {n}"] for n in range(4)}
+    assert_well(database, texts)
+
+
+def test_a_database_closes_while_an_embedder_hangs(opened):
+    database = opened()
+    texts = make(database)
+    outcome = []
+
+    def add():
+        with pytest.raises(vecdb.DatabaseClosedError):
+            texts.add(["hangs"])
+        outcome.append("refused")
+
+    hung = threading.Thread(target=add)
+    hung.start()
+    faulty.HANGING.wait(60)
+    database.close()
+    RELEASE.set()
+    hung.join(60)
+    assert outcome == ["refused"]
+    assert [record.id for record in opened().collection("texts")] == ["1", "2", "3"]
+
+
+def test_a_call_gives_up_when_one_embedder_after_the_other_hangs(opened):
+    database = opened(0.3)
+    texts = make(database)
+    before = state(texts)
+    records = [Record(f"r{n}", "hangs" + " " * n) for n in range(20)]
+    with pytest.raises(vecdb.EmbedderTimeoutError, match=r"'faulty': encoding .* loaded anew 6 times .* gives up"):
+        texts.ingest([Record("good", "good"), *records], on_error="quarantine")
+    assert state(texts) == before
+    assert texts.failures() == []
+    assert faulty.Faulty.loads == 2 + 6  # to make the collection, to use it, and anew
+    assert_goes_on(database, texts)
+
+
+def test_an_embedder_that_hangs_over_its_probe_makes_no_collection(opened):
+    database = opened(0.3)
+    with pytest.raises(vecdb.EmbedderTimeoutError, match="encoding"):
+        database.create_collection("texts", embedder="stuck")
+    assert database.collections() == []
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), "5", True, [1], 10**400])
+def test_a_timeout_is_a_positive_number(folder, seconds):
+    with pytest.raises(vecdb.InvalidInputError, match="embed_timeout"):
+        vecdb.open(folder, embed_timeout=seconds)
+    assert not folder.exists()
+    with pytest.raises(vecdb.PluginLoadError, match="timeout must be a positive number"):
+        faulty_plugins().embedder("faulty").with_timeout(seconds)
+
+
+def test_what_the_caller_says_counts_and_else_what_the_embedder_says(opened):
+    for asked, expected in ((None, 120.0), (60, 60), (math.inf, None)):
+        database = opened(asked)
+        texts = database.get_or_create_collection("texts", embedder="patient")
+        [space] = texts._all_spaces
+        assert space.host()._life.seconds == expected

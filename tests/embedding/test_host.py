@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 import time
+import warnings
 
+import numpy as np
 import pytest
 
 from tests.embedding.lengths import INFO, Lengths, host_of
 from vecdb.embedding import EmbedderHost
-from vecdb.errors import EmbedderUnavailableError, InvalidInputError
+from vecdb.errors import (
+    EmbedderContractError,
+    EmbedderTimeoutError,
+    EmbedderUnavailableError,
+    InvalidInputError,
+    PluginWarning,
+)
 
 
 def test_it_is_made_and_loaded_once_on_first_use():
@@ -123,3 +132,127 @@ def test_after_a_fork_the_child_has_an_embedder_of_its_own():
 def test_a_config_of_another_class_is_refused():
     with pytest.raises(InvalidInputError, match="needs a Config, not dict"):
         EmbedderHost(INFO, {"dimension": 3})
+
+
+@pytest.mark.parametrize("seconds", [None, 60.0])
+@pytest.mark.parametrize("error", [OSError("half way"), MemoryError("half way"), KeyboardInterrupt("half way")])
+def test_what_load_opened_before_it_failed_is_closed(error, seconds):
+    class HalfWay(Lengths):
+        def load(self):
+            super().load()
+            if not self.made[1:]:
+                raise error
+
+        def close(self):
+            super().close()
+            raise AttributeError("it was not even opened")
+
+    host = host_of(HalfWay, timeout=seconds)
+    with pytest.raises(EmbedderUnavailableError if isinstance(error, OSError) else type(error), match="half way"):
+        host.embed(["a"])
+    assert [made.closed for made in Lengths.made] == [1]
+    assert host.embed(["a"]).errors == ()
+    with pytest.warns(PluginWarning):
+        host.close()
+
+
+def test_an_embedder_without_a_dimension_is_closed():
+    class Shapeless(Lengths):
+        @property
+        def dimension(self):
+            raise RuntimeError("which model?")
+
+    with host_of(Shapeless) as host, pytest.raises(EmbedderContractError, match="RuntimeError: which model"):
+        host.embed(["a"])
+    assert Lengths.made[0].closed == 1
+
+
+@pytest.mark.parametrize("seconds", [None, 60.0])
+def test_close_that_raises_is_a_warning_and_takes_no_result(seconds):
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Unclosable(Lengths):
+        def encode(self, batch, role):
+            inside.set()
+            go_on.wait(10)
+            return super().encode(batch, role)
+
+        def close(self):
+            super().close()
+            raise OSError("still busy")
+
+    host = host_of(Unclosable, timeout=seconds)
+    found = []
+
+    def embed():
+        with pytest.warns(PluginWarning, match=r"'lengths' does not close \(OSError: still busy\); report it"):
+            found.append(host.embed(["a"]))
+
+    worker = threading.Thread(target=embed)
+    worker.start()
+    inside.wait(10)
+    host.close()
+    go_on.set()
+    worker.join()
+    assert found[0].errors == ()
+    host.close()
+    assert [made.closed for made in Lengths.made] == [1]
+    assert host.embed(["a"]).errors == ()  # and another one works
+    with pytest.warns(PluginWarning):
+        host.close()
+
+
+def test_an_embedder_may_write_its_next_result_into_the_same_array():
+    class Reuses(Lengths):
+        output = np.zeros((4, 3), np.float32)
+
+        def encode(self, batch, role):
+            self.output[: len(batch)] = super().encode(batch, role)
+            return self.output[: len(batch)]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with host_of(Reuses) as host:
+            host.embed(["a"])
+            results = {}
+
+            def embed(n):
+                results[n] = host.embed([f"{'a' * n}{i:03}" for i in range(200)]).vectors[:, 0]
+
+            threads = [threading.Thread(target=embed, args=(n,)) for n in range(1, 5)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert {n: set(lengths.tolist()) for n, lengths in results.items()} == {n: {n + 3} for n in range(1, 5)}
+
+
+def test_after_a_fork_the_child_waits_for_no_thread_of_its_parent():
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+    release = threading.Event()
+
+    class SlowToLoad(Lengths):
+        def load(self):
+            if len(self.made) == 1:
+                release.wait(60)
+            super().load()
+
+    host = host_of(SlowToLoad, timeout=0.3)
+    with pytest.raises(EmbedderTimeoutError):
+        host.embed(["a"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork while there are threads
+        child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if host.embed(["bbb"]).check()[0, 0] == 3 else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    release.set()
+    host.close()

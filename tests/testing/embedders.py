@@ -157,6 +157,19 @@ class CloseOnce(Good):
         self.rows = None
 
 
+class PreparesForItself(Good):
+    def load(self):
+        super().load()
+        self.texts = []
+
+    def prepare(self, item):
+        self.texts.append(super().prepare(item))
+        return len(self.texts) - 1
+
+    def encode(self, batch, role):
+        return super().encode([self.texts[place] for place in batch], role)
+
+
 class ThreadUnsafe(Good):
     def prepare(self, item):
         self.words = super().prepare(item)

@@ -56,6 +56,7 @@ def test_what_cannot_be_checked_is_neither_passed_nor_failed():
         (embedders.Network, "offline", "127.0.0.1"),
         (embedders.NotReusable, "reuse", "loaded before"),
         (embedders.CloseOnce, "reuse", "repeatable"),
+        (embedders.PreparesForItself, "reuse", "need nothing of the instance"),
         (embedders.ThreadUnsafe, "threads", "keep nothing in `self`"),
         (embedders.ChangesPrepared, "input_unchanged", "must not change"),
         (embedders.SortsItsBatch, "input_unchanged", "work on a copy"),

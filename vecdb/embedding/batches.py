@@ -88,7 +88,7 @@ class EmbedCall:
         with closing(Preparation(self._lease, self._items).windows()) as windows:
             for window in windows:
                 prepared = self._good(window)
-                prepared.sort(key=lambda item: (-item.cost, item.position))
+                prepared.sort(key=lambda item: item.cost, reverse=True)
                 start = 0
                 while start < len(prepared):
                     batch = prepared[start : start + self._size]

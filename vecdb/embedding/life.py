@@ -238,7 +238,10 @@ class EmbedderLife:
         )
 
     def _close(self, loaded: LoadedEmbedder) -> None:
-        """Close it. What it raises is no error of the call that happens to be the last one: its vectors are good."""
+        """Close it. What it raises is no error of the call that happens to be the last one: its vectors are good.
+
+        That a lost one does not close well surprises nobody.
+        """
         problem = None
         try:
             if self.seconds is None:
@@ -247,7 +250,7 @@ class EmbedderLife:
                 problem = f"takes longer than {self.seconds:g} s"
         except Exception as error:  # noqa: BLE001  (a plugin's code)
             problem = told(error)
-        if problem is not None:
+        if problem is not None and not loaded.lost:
             warnings.warn(
                 PluginWarning(f"{self._owner} does not close ({problem}); report it to the plugin's author"),
                 stacklevel=2,

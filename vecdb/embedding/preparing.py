@@ -23,19 +23,15 @@ _MAX_THREADS = 8
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What `encode` takes: an item, or one of the `parts` of one.
-
-    `share`: of the item's vector, 1 where it is all of it.
-    """
+    """What `encode` takes: an item, or a part of one. `share`: of the item's vector, 1 where it is all of it."""
 
     position: int
     value: Any
     cost: int
     share: float = 1.0
-    parts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each text, and that would take three times as long
 class Outcome:
     """What `prepare` made of one item: what is to be encoded, or an error."""
 
@@ -77,7 +73,8 @@ class Preparation:
                 waiting, ahead = ahead, self._begin(window)
                 begun = [*waiting, *ahead]
                 if waiting:
-                    yield [outcome for lane in waiting for outcome in self._outcomes(lane)]
+                    outcomes = [outcome for lane in waiting for outcome in self._outcomes(lane)]
+                    yield sorted(outcomes, key=lambda outcome: outcome.position)
         finally:
             for lane in begun:
                 lane.watched.leave()
@@ -149,7 +146,7 @@ def _shared(embedder: Embedder, position: int, parts: Sequence[Any]) -> list[Pre
     costs = [int(embedder.cost(part)) for part in parts]
     total = sum(max(cost, 1) for cost in costs)
     return [
-        Prepared(position, part, cost, max(cost, 1) / total, len(parts))
+        Prepared(position, part, cost, max(cost, 1) / total)
         for part, cost in zip(parts, costs, strict=True)
     ]
 

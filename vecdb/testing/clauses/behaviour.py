@@ -126,11 +126,12 @@ def input_unchanged(case: ContractCase) -> None:
 
 
 def reuse(case: ContractCase) -> None:
-    """After `close`, and closing again, `load` makes it work as before."""
+    """After `close`, and closing again, `load` makes it work as before; another instance can take its place."""
     embedder = case.info.create(case.config)
     try:
         embedder.load()
-        before = rows(embedder, case.prepared(embedder))
+        prepared = case.prepared(embedder)
+        before = rows(embedder, prepared)
         embedder.close()
         embedder.close()
         embedder.load()
@@ -144,6 +145,16 @@ def reuse(case: ContractCase) -> None:
             "and `load` must make everything that `close` let go of"
         ) from error
     require_close(before, after, SAME, fault="after close and load", advice="`load` must restore everything")
+    # So it is where an embedder hangs or breaks: a fresh one encodes what the lost one prepared.
+    advice = "what `prepare` returns must need nothing of the instance that made it"
+    with case.loaded() as another:
+        try:
+            encoded = rows(another, prepared)
+        except Exception as error:
+            raise ContractError(
+                f"another instance cannot encode what one prepared ({type(error).__name__}: {error}); {advice}"
+            ) from error
+    require_close(before, encoded, SAME, fault="what one instance prepared and another encodes", advice=advice)
 
 
 def threads(case: ContractCase) -> None:
