@@ -23,6 +23,7 @@ from vecdb.embedding.probe import probe_items
 from vecdb.errors import (
     EmbedderContractError,
     EmbedderTimeoutError,
+    EmbedderUnavailableError,
     EmbeddingError,
     InvalidInputError,
     ItemError,
