@@ -235,7 +235,7 @@ def test_another_dimension_than_the_stored_vectors_have_is_refused(opened, chang
         lambda: texts.ingest([Record("2", "two")], on_error="quarantine"),
         lambda: texts.search("one"),
     ):
-        with pytest.raises(vecdb.EmbedderMismatchError, match="now makes 7 numbers, and the stored vectors have 4"):
+        with pytest.raises(vecdb.EmbedderMismatchError, match="now makes vectors of length 7, and made 4"):
             call()
         assert state(texts) == before
         assert texts.failures() == []
