@@ -18,6 +18,7 @@ import vecdb
 from tests.graphs import COUNT, DIMENSION, assert_right, index_files, make, manifest, vectors
 from vecdb import IndexRebuiltWarning
 from vecdb.index_files import GraphFile
+from vecdb.storage.checksums import row_checksum
 
 
 def test_a_saved_graph_is_loaded_and_not_built_again(folder):
@@ -258,4 +259,38 @@ def test_a_manifest_that_claims_more_than_its_file_holds_is_not_believed(folder)
     with closing(sqlite3.connect(folder / "vecdb.sqlite3")) as connection, connection:
         connection.execute("UPDATE index_files SET unreachable = '[]', ef = 1")
     with vecdb.open(folder) as database, pytest.warns(IndexRebuiltWarning, match="manifest's row .* was changed"):
+        assert_right(database.collection("c"))
+
+
+def test_a_file_that_does_not_fit_is_replaced_though_an_older_one_did(folder):
+    """As a power loss leaves it with durability "normal": the manifest of an earlier moment."""
+    make(folder)
+    with vecdb.open(folder) as database:
+        collection = database.collection("c")
+        collection.add([None], ids=[str(COUNT)], vectors=vectors(COUNT + 1)[-1:])
+        collection.optimize()
+    remove(folder / "index" / manifest(folder)[-1][0])
+    with vecdb.open(folder) as database:
+        collection = database.collection("c")
+        assert [problem.where for problem in database.check()] == ["index files"]
+        collection.optimize()
+        assert list(database.check()) == []
+        assert_right(collection, live=range(COUNT + 1), rows=vectors(COUNT + 1))
+    assert {name for name, _, _ in manifest(folder)} == {path.name for path in index_files(folder)}
+
+
+def test_a_file_that_does_not_fit_is_forgotten_where_no_graph_is_needed(folder):
+    make(folder)
+    remove(index_files(folder)[0])
+    with closing(sqlite3.connect(folder / "vecdb.sqlite3")) as connection, connection:
+        connection.execute("UPDATE spaces SET index_kind = 'auto'")
+        space = connection.execute("SELECT * FROM spaces").fetchone()
+        connection.execute("UPDATE spaces SET checksum = ?", (row_checksum(*space[:14]),))
+    with vecdb.open(folder) as database:
+        collection = database.collection("c")
+        with pytest.warns(IndexRebuiltWarning):
+            collection.search(vectors()[0])
+        collection.optimize()
+        assert list(database.check()) == []
+    with vecdb.open(folder) as database:
         assert_right(database.collection("c"))

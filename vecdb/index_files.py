@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vecdb.errors import DiskFullError, IndexRebuiltWarning, StorageError
+from vecdb.errors import DiskFullError, StorageError
 from vecdb.index.hnsw import HnswIndex
 from vecdb.index.hnsw_file import unreachable_in
 from vecdb.storage.durable import sync_folder
@@ -25,6 +26,7 @@ from vecdb.storage.manifest import (
     IndexFile,
     checksums,
     file_sha256,
+    forget_generations,
     index_file,
     index_folder,
     new_name,
@@ -52,21 +54,16 @@ class LoadedGraph:
 
 def load_newest(
     folder: Path, snapshot: Snapshot, space: SpaceRow, state: SpaceState
-) -> tuple[LoadedGraph | None, IndexRebuiltWarning | None]:
-    """The newest published graph that fits, or None; and a warning, if there should be one and none fits."""
-    problems = []
+) -> tuple[LoadedGraph | None, dict[int, str]]:
+    """The newest published graph that fits, or None; and what is wrong with newer ones, by their generation."""
+    problems: dict[int, str] = {}
     for row in published(snapshot, space.id):
         try:
             file = index_file(row)
-            return _load(index_folder(folder) / file.name, file, space, state), None
+            return _load(index_folder(folder) / file.name, file, space, state), problems
         except (StorageError, OSError) as error:
-            problems.append(str(error))
-    if not problems:
-        return None, None
-    return None, IndexRebuiltWarning(
-        f"the index file of space {space.name!r} does not fit its database ({problems[0]}); "
-        "searches are exact and the index is rebuilt behind them"
-    )
+            problems[row["generation"]] = str(error)
+    return None, problems
 
 
 def _load(path: Path, file: IndexFile, space: SpaceRow, state: SpaceState) -> LoadedGraph:
@@ -137,7 +134,14 @@ class GraphFile:
         graph.save(self._temporary)
 
     def publish(
-        self, graph: HnswIndex, *, count: int, stranded: Labels, last_label: int, last_removal: int
+        self,
+        graph: HnswIndex,
+        *,
+        count: int,
+        stranded: Labels,
+        last_label: int,
+        last_removal: int,
+        instead_of: Iterable[int],
     ) -> Labels | None:
         """Make the saved file the newest one.
 
@@ -146,6 +150,7 @@ class GraphFile:
             count: its nodes at that time, tombstones included.
             stranded: labels that were taken out of it because it could not find them.
             last_label, last_removal: the changes that the file covers.
+            instead_of: generations of files that were found not to fit.
 
         Returns:
             The labels in it that a search cannot reach; None if a newer file was published meanwhile,
@@ -170,6 +175,7 @@ class GraphFile:
                 unreachable=tuple(np.union1d(stranded, unreachable).tolist()),
             )
             with self._engine.transaction() as transaction:
+                forget_generations(transaction, instead_of)
                 if space_state(transaction, self._space.id) is None or not publish(transaction, file):
                     return None
                 self._temporary.rename(self._folder / self._name)

@@ -16,7 +16,13 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from vecdb.errors import CollectionNotFoundError, InvalidInputError, StorageError, VecdbWarning
+from vecdb.errors import (
+    CollectionNotFoundError,
+    IndexRebuiltWarning,
+    InvalidInputError,
+    StorageError,
+    VecdbWarning,
+)
 from vecdb.index.base import VectorIndex
 from vecdb.index.calibration import calibrated_ef
 from vecdb.index.exact import ExactIndex
@@ -24,7 +30,7 @@ from vecdb.index.hnsw import HnswIndex
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index_files import GraphFile, load_newest, remove_stray_files
 from vecdb.storage.engine import DatabaseEngine, Snapshot
-from vecdb.storage.manifest import withdraw
+from vecdb.storage.manifest import forget_generations, withdraw
 from vecdb.storage.spaces import SpaceRow, SpaceState, space_state
 from vecdb.storage.vector_rows import live_labels, removals_after, vectors_after, vectors_of
 from vecdb.types import Labels, Progress
@@ -57,6 +63,7 @@ class SpaceIndex:
         self.graph: HnswIndex | None = None
         self.tail = self._exact()
         self._unsaved = 0  # changes of the graph that its newest file lacks
+        self._misfits: list[int] = []  # generations of published files that are not to be loaded
         self.stranded = self._exact()  # what the graph cannot find, taken out of it
 
     def _exact(self) -> ExactIndex:
@@ -150,7 +157,13 @@ class SpaceIndex:
         self._last_label, self._last_removal = 0, state.last_removal
         if self.space.index_kind == "exact":
             return
-        loaded, self._warning = load_newest(self._engine.folder, snapshot, self.space, state)
+        loaded, problems = load_newest(self._engine.folder, snapshot, self.space, state)
+        self._misfits = list(problems)
+        if problems and loaded is None:
+            self._warning = IndexRebuiltWarning(
+                f"the index file of space {self.space.name!r} does not fit its database "
+                f"({next(iter(problems.values()))}); searches are exact and the index is rebuilt behind them"
+            )
         if loaded is not None:
             self.graph = loaded.graph
             self._last_label, self._last_removal = loaded.last_label, loaded.last_removal
@@ -167,7 +180,10 @@ class SpaceIndex:
     # --- building ---
 
     def wants_building(self) -> bool:
-        """Whether vectors wait that belong into a graph, or the graph is mostly tombstones."""
+        """Whether there is work for `build_behind`: vectors that belong into a graph, tombstones, bad files."""
+        return self._is_incomplete() or (bool(self._misfits) and not self._engine.read_only)
+
+    def _is_incomplete(self) -> bool:
         if self.space.index_kind == "exact":
             return False
         if self._is_mostly_tombstones():
@@ -196,6 +212,8 @@ class SpaceIndex:
             self._fill(stopped, step=_STEP, threads=1)
             if not stopped() and self._is_worth_saving():
                 self._publish()
+            if not stopped():
+                self._forget_misfits()
         finally:
             self._build_lock.release()
 
@@ -207,8 +225,16 @@ class SpaceIndex:
         """
         with self._hurry():
             self._fill(self._is_closing, step=_LARGE_STEP, threads=os.cpu_count() or 1, progress=progress)
-            if self._unsaved and not self._closing:
+            if (self._unsaved or self._misfits) and not self._closing:
                 self._publish()
+                self._forget_misfits()
+
+    def _forget_misfits(self) -> None:
+        """Where no graph was published instead of files that do not fit, because there is none."""
+        if self._misfits and not self._engine.read_only:
+            with self._engine.transaction() as transaction:
+                forget_generations(transaction, self._misfits)
+            self._misfits = []
 
     @contextmanager
     def _hurry(self) -> Iterator[None]:
@@ -236,7 +262,7 @@ class SpaceIndex:
     ) -> None:
         self.catch_up()
         moved = 0
-        while self.wants_building() and not stop():
+        while self._is_incomplete() and not stop():
             if self._is_mostly_tombstones():  # also if that came about while vectors were moved
                 self._rebuild(stop, threads=threads)
             else:
@@ -246,7 +272,7 @@ class SpaceIndex:
             time.sleep(0)  # let others have the interpreter
 
     def _is_worth_saving(self) -> bool:
-        return self._unsaved >= max(_PUBLISH_AFTER, len(self.graph or ()) // 10)
+        return bool(self._misfits) or self._unsaved >= max(_PUBLISH_AFTER, len(self.graph or ()) // 10)
 
     def close(self) -> None:
         """End building, and save the graph where the next opening would else have many rows to read."""
@@ -279,15 +305,21 @@ class SpaceIndex:
                     return  # loaded anew meanwhile
                 count, unsaved = graph.nodes, self._unsaved
                 covered, removal = self._covered_label(), self._last_removal
-                stranded = self.stranded.labels()
+                stranded, misfits = self.stranded.labels(), list(self._misfits)
             # Without the lock, or searches would wait for the disk: nothing is added to the graph meanwhile,
             # and what is removed in it is removed again when the file is loaded.
             file.save(graph)
             unreachable = file.publish(
-                graph, count=count, stranded=stranded, last_label=covered, last_removal=removal
+                graph,
+                count=count,
+                stranded=stranded,
+                last_label=covered,
+                last_removal=removal,
+                instead_of=misfits,
             )
         if unreachable is not None:
             self._unsaved -= unsaved
+            self._misfits = [one for one in self._misfits if one not in misfits]
             with self._changing():
                 if self.graph is graph:
                     self._strand(unreachable)

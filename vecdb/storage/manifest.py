@@ -182,6 +182,11 @@ def forget(transaction: Snapshot, names: Iterable[str]) -> None:
     transaction.execute(delete(index_files).where(index_files.c.name.in_(list(names))))
 
 
+def forget_generations(transaction: Snapshot, generations: Iterable[int]) -> None:
+    """The same, by their generations."""
+    transaction.execute(delete(index_files).where(index_files.c.generation.in_(list(generations))))
+
+
 def published_names(snapshot: Snapshot) -> set[str]:
     """Names of all index files that the manifest knows."""
     return {name for name, _, _ in checksums(snapshot)}
