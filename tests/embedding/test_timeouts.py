@@ -121,6 +121,52 @@ def test_prepare_that_hangs_costs_its_item_only(sounds):
         assert result.vectors.any(axis=1).tolist() == [i not in (3, 17, 20) for i in range(30)]
 
 
+def test_a_thread_that_comes_back_late_prepares_nothing_more(release):
+    Hangs.places = {"prepare"}
+
+    class Writes(Hangs):
+        def prepare(self, item):
+            self.seen = [*getattr(self, "seen", []), item]
+            return super().prepare(item)
+
+    with host_of(Writes, timeout=0.5) as host:
+        assert [error.index for error in host.embed(["a", "hang", "c", "d"]).errors] == [1]
+        release.set()
+        [late] = host._life._hanging
+        until = time.monotonic() + 30
+        while not late.ended and time.monotonic() < until:
+            time.sleep(0.01)
+        assert [made.seen for made in Lengths.made] == [["a", "hang"], ["c", "d"]]
+        assert len(late.results) == 1
+
+
+def test_nobody_enters_an_embedder_in_which_another_thread_hangs():
+    inside, both = [], []
+
+    class Alone(Hangs):
+        def encode(self, batch, role):
+            if self in inside:
+                both.append(batch)
+            inside.append(self)
+            rows = super().encode(batch, role)
+            inside.remove(self)
+            return rows
+
+    with host_of(Alone, timeout=1.0) as host:
+        hung = threading.Thread(target=host.embed, args=(["hang"],))
+        hung.start()
+        Hangs.inside.wait(60)
+        results = []
+        others = [threading.Thread(target=lambda n=n: results.append(host.embed([f"text {n}"]))) for n in range(3)]
+        for thread in others:
+            thread.start()
+        for thread in [hung, *others]:
+            thread.join(60)
+        assert [result.errors for result in results] == [()] * 3
+        assert both == []
+        assert len(Lengths.made) == 2
+
+
 def test_a_batch_that_hangs_does_not_condemn_what_is_being_prepared(release):
     """A lock inside the embedder is held by the encode that hangs, and `prepare` needs it."""
 
@@ -130,6 +176,8 @@ def test_a_batch_that_hangs_does_not_condemn_what_is_being_prepared(release):
             self.inner = threading.Lock()
 
         def prepare(self, item):
+            if item.data.startswith(b"later"):
+                self.inside.wait(60)
             with self.inner:
                 return item
 
@@ -139,7 +187,8 @@ def test_a_batch_that_hangs_does_not_condemn_what_is_being_prepared(release):
                     self.hang("encode", item)
             return np.ones((len(batch), 3))
 
-    items = [vecdb.Audio(b"hang"), *(vecdb.Audio(b"%d" % n) for n in range(20))]
+    first = [b"hang", *(b"%d" % n for n in range(7))]
+    items = [vecdb.Audio(data) for data in [*first, *(b"later %d" % n for n in range(8))]]
     with host_of(Locked, timeout=1.0, modalities=SOUNDS) as host:
         result = host.embed(items)
         assert [error.index for error in result.errors] == [0]
@@ -267,8 +316,10 @@ def test_an_interrupt_ends_the_wait_for_what_hangs(place, release):
             host.embed(["hang"])
         assert time.monotonic() - begin < 30
         Hangs.places = set()
-        release.set()
+        if place == "load":
+            release.set()
         assert host.embed(["hang"]).errors == ()
+        assert len(Lengths.made) == (1 if place == "load" else 2)  # none in which a thread still is
 
 
 def test_an_interrupt_ends_the_wait_for_media_without_a_timeout_too():
