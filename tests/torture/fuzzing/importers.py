@@ -124,7 +124,8 @@ def _passage_seeds(folder: Path) -> list[bytes]:
     plain = "One sentence. Two sentences.\n\n" * 4 + "word " * 60 + "\n\n日本語の文。次の文！" + "x" * 90
     long = ["#" + " " * _DEEP + "x", "# a" + " #" * _DEEP, "`" * _DEEP, "~~~\n" * 5000, "a\n---\n" * 3000, ". " * _DEEP,
             "a" * _DEEP, ".\"'" * 7000, "=" * _DEEP, "# a\n" * 30_000, " " * _DEEP + "x", "# \t" * 7000]  # fmt: skip
-    return [bytes([head]) + text.encode() for head in (4, 5, 7, 3) for text in (markdown, plain, *(long if head == 7 else ()))]
+    seeds = [bytes([head]) + text.encode() for head in (4, 5, 7, 3) for text in (markdown, plain)]
+    return [*seeds, *(b"\7" + text.encode() for text in long)]
 
 
 TARGETS = [
