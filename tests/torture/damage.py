@@ -90,6 +90,7 @@ class _Damaging:
                 os.dup2(said.fileno(), 1)
                 os.dup2(said.fileno(), 2)
                 faulthandler.enable(said)
+                faulthandler.dump_traceback_later(_SECONDS - 5, file=said)
                 signal.alarm(_SECONDS)
                 _limit_memory()
                 verdict = Visit(folder, base.state, damage, self._plugins).run()

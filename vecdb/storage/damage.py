@@ -118,9 +118,12 @@ def _spaces(snapshot: Snapshot) -> dict[int, _SpaceFacts]:
 
 
 def _pages(snapshot: Snapshot, sql: str) -> Iterator[list[Any]]:
-    """Rows in order of their key, the first column; `sql` has one place for the key to begin after."""
+    """Rows in order of their key, the first column; `sql` has one place for the key to begin after.
+
+    Ends where keys do not rise, which a damaged file can have, and SQLite's own check reports.
+    """
     after = -(2**63)
-    while rows := snapshot.rows(f"{sql} LIMIT {_STRIDE}", (after,)):
+    while (rows := snapshot.rows(f"{sql} LIMIT {_STRIDE}", (after,))) and rows[-1][0] > after:
         yield rows
         after = rows[-1][0]
 
@@ -272,7 +275,8 @@ def _orphans(snapshot: Snapshot, space_id: int) -> list[int]:
 def _blobs(snapshot: Snapshot, damage: Damage) -> None:
     damaged = []
     after: bytes = b""
-    while rows := snapshot.rows("SELECT hash, data FROM blobs WHERE hash > ? ORDER BY hash LIMIT 16", (after,)):
+    sql = "SELECT hash, data FROM blobs WHERE hash > ? ORDER BY hash LIMIT 16"
+    while (rows := snapshot.rows(sql, (after,))) and type(rows[-1][0]) is bytes and rows[-1][0] > after:
         damaged += [digest for digest, data in rows if not blob_fits(digest, data)]
         after = rows[-1][0]
     # Those that nobody needs are found by the references, and go.

@@ -15,7 +15,7 @@ from vecdb.storage.checksums import content_checksum, metadata_checksum
 from vecdb.storage.contents import blob_fits, decode_content, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
-from vecdb.storage.stored_values import as_text
+from vecdb.storage.stored_values import as_text, rising
 from vecdb.storage.tables import blob_references, blobs
 from vecdb.types import Content, Labels, Metadata, Vector
 from vecdb.vectors import checksum, from_blobs
@@ -68,7 +68,7 @@ def get_records(snapshot: Snapshot, collection_id: int, ids: Sequence[str]) -> d
 def read_page(snapshot: Snapshot, collection_id: int, after: int) -> tuple[list[StoredRecord], int | None]:
     """The next records in insertion order, with keys above `after`, and the key to go on after; None at the end."""
     rows = snapshot.rows(_PAGE, (collection_id, after, PAGE))
-    return _with_vectors(snapshot, rows), rows[-1][0] if rows else None
+    return _with_vectors(snapshot, rows), rising(rows[-1][0], after) if rows else None
 
 
 def content_rows(snapshot: Snapshot, keys: Sequence[int]) -> list[Any]:
@@ -106,7 +106,7 @@ def _with_vectors(snapshot: Snapshot, found_rows: Sequence[Any]) -> list[StoredR
     truncated: dict[int, set[int]] = {}
     damaged = 0
     for key, space_id, data, crc, cut in snapshot.rows(_VECTORS, (json.dumps(list(found)),)):
-        if type(data) is bytes and not len(data) % 4 and checksum(data) == crc:
+        if key in found and type(data) is bytes and not len(data) % 4 and checksum(data) == crc:
             found[key][space_id] = from_blobs([data], len(data) // 4)[0]
         else:
             damaged += 1

@@ -50,6 +50,15 @@ def as_integer(value: Any, lowest: int, highest: int, *, what: str) -> int:
     return value
 
 
+def rising(key: int, before: int) -> int:
+    """`key`, if it is above the one before: in a damaged file keys may fall, and who follows them would not end."""
+    if key <= before:
+        raise CorruptDatabaseError(
+            f"key {key} stands behind key {before}: the file is damaged; run `vecdb check`, or restore a backup"
+        )
+    return key
+
+
 def as_one_of(value: Any, known: Sequence[Any], *, what: str) -> Any:
     """`value`, if it is one of the known ones."""
     return value if value in known else _wrong(what, value, " or ".join(map(repr, known)))

@@ -11,7 +11,7 @@ import numpy as np
 
 from vecdb.errors import VecdbWarning
 from vecdb.storage.engine import Snapshot
-from vecdb.storage.stored_values import as_integers
+from vecdb.storage.stored_values import as_integers, rising
 from vecdb.types import Labels, Vector
 from vecdb.vectors import checksum, from_blobs
 
@@ -34,7 +34,7 @@ def vectors_after(
         )
         if rows:
             yield _checked(rows, dimension)
-            after = rows[-1][0]
+            after = rising(rows[-1][0], after)
         if len(rows) < _STRIDE:
             return
 
