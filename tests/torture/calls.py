@@ -111,13 +111,15 @@ class Calls(Handles):
                 return expected
             if bad and not quarantine:
                 return vecdb.EmbeddingError
-            # What is set aside comes after what goes in, in one transaction.
+            # What is set aside comes after what goes in, new ones first.
+            is_new = {id: id not in held.records for id in rows}
             for id in (id for id in rows if id not in bad):
                 held.put(id, *rows[id], "replace")
                 self.known |= set(wanted.get(id, []))
-            for id in [*(id for id in rows if id not in held.records), *held.records]:
-                if id in bad:
-                    held.set_aside(id, *rows[id][:2])
+            for id in [*(id for id in rows if is_new[id]), *(id for id in rows if not is_new[id])]:
+                if id not in bad:
+                    continue
+                held.set_aside(id, *rows[id][:2])
         return None
 
     @precondition(lambda self: self.model["texts"].failures)

@@ -182,6 +182,13 @@ class Databases(Calls):
         assert error.found == str(version)
         assert upgrade(self.folder) is not None
         self.open()
+
+    @precondition(lambda self: self.own % 30 == 25)
+    @rule(which=WHICH)
+    def vacuum(self, which: int) -> None:
+        """What was deleted is forgotten whole: it has to be embedded again."""
+        report = self._writing_database(which).vacuum()
+        assert report.after > 0
         self.known = {item for held in self.model.values() for item in held.contents()}
 
     @precondition(lambda self: self.own % 30 == 28)

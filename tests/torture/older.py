@@ -11,10 +11,13 @@ from vecdb.storage.engine import DATABASE_FILE
 
 # Schema: what its migration did, undone. A new schema needs a line here, or the campaigns say so.
 _UNDO = {
-    2: (
-        "ALTER TABLE record_vectors DROP COLUMN truncated",
-        "DROP TABLE embedding_cache",
-        "DROP TABLE embedding_origins",
+    3: (
+        *(
+            f"ALTER TABLE {table} DROP COLUMN checksum"
+            for table in ("collections", "spaces", "record_vectors", "failures", "index_files")
+        ),
+        "ALTER TABLE records DROP COLUMN content_checksum",
+        "ALTER TABLE records DROP COLUMN metadata_checksum",
     ),
 }
 
