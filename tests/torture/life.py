@@ -54,7 +54,7 @@ class Handles(RuleBasedStateMachine):
         self.touched: tuple[str, list[str]] | None = None
         self.own = 0  # steps of this machine
         self.asked = self.recalled = 0.0
-        self.may_warn = False
+        self.may_warn = self.is_hurt = False
         self.is_well = True
         self._listening = warnings.catch_warnings(record=True)
         self._warnings: Any = self._listening.__enter__()
@@ -186,7 +186,12 @@ class Handles(RuleBasedStateMachine):
                 lacking, surplus = collection._space(space).index.differences()
                 assert (lacking, surplus) == ([], []), f"{name}, {space}: lacks {lacking}, holds {surplus} too many"
                 self._find(collection, held, space)
-        assert list(self.database(which).check()) == []
+        self.assert_checked(which)
+
+    def assert_checked(self, which: int) -> None:
+        """`check` finds nothing; index files apart that this machine has damaged and nobody has mended."""
+        found = [one for one in self.database(which).check() if not (self.is_hurt and one.where == "index files")]
+        assert found == [], found
 
     def _find(self, collection: vecdb.Collection, held: Held, space: str) -> None:
         """No record is out of reach: what has its vector is found by it, exactly and by the graph."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import traceback
+from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -49,10 +51,17 @@ def _rate(steps: int, begin: float) -> float:
 
 
 def _told(error: BaseException, number: int, steps: int) -> str:
-    """The steps that show it, as hypothesis found them."""
+    """The steps that show it, as hypothesis found them, and where it showed."""
     group = error.exceptions if isinstance(error, BaseExceptionGroup) else [error]
-    notes = [note for one in (error, *group) for note in getattr(one, "__notes__", [])]
-    return f"--seed {number} shows it within {steps} steps: {type(error).__name__}: {error}\n" + "\n".join(notes)
+    notes = list(dict.fromkeys(note for one in (error, *group) for note in getattr(one, "__notes__", [])))
+    places = [f"{Path(frame.filename).name}:{frame.lineno}: {frame.line}" for frame in _own_frames(group[0])]
+    shown = f"--seed {number} shows it within {steps} steps: {type(group[0]).__name__}: {group[0]}"
+    return "\n".join([shown, *places[-6:], *notes])
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    found = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in found if "hypothesis" not in frame.filename]
 
 
 CAMPAIGN = Campaign(
