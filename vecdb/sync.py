@@ -282,6 +282,7 @@ class SpaceIndex:
         try:
             if self._is_worth_saving():
                 self._publish()
+            self._forget_misfits()
         except (StorageError, MemoryError) as error:
             warnings.warn(f"the index was not saved: {error}", VecdbWarning, stacklevel=3)
         finally:

@@ -90,8 +90,7 @@ class Life:
         missing = next((name for name in LASTING if name not in self.model), None)
         if missing is not None:
             return {"do": "create", "collection": missing, "n": step}
-        weights = _WEIGHTS if hasattr(vecdb.Database, "vacuum") else {**_WEIGHTS, "vacuum": 0}
-        return choose(random.Random(step), self.model, step, weights, most=5)
+        return choose(random.Random(step), self.model, step, _WEIGHTS, most=5)
 
     # --- one operation --------------------------------------------------------------------------
 

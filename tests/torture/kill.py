@@ -28,7 +28,6 @@ from tests.torture import crash_points, mutants
 from tests.torture.campaign import Campaign, Outcome, Run
 from tests.torture.history import History
 from tests.torture.lives import (
-    KINDS,
     NEW,
     OPENING,
     UPGRADES,
@@ -45,7 +44,7 @@ from tests.torture.lives import (
 )
 from tests.torture.processes import Child, Ended, in_child
 from tests.torture.verdict import judge
-from tests.torture.workload import LASTING, Model, backup_folder, new_database
+from tests.torture.workload import LASTING, WEIGHTS, Model, backup_folder, new_database
 
 _LANES = 2
 _LIVES = 250  # kills of one database
@@ -123,7 +122,7 @@ class Lane:
         return self.aim_at(self.least_aimed(), number)
 
     def least_aimed(self) -> str:
-        kinds = [*KINDS, *UPGRADES]
+        kinds = [*WEIGHTS, *UPGRADES]
         fewest = min(self.aimed[kind] for kind in kinds)
         return self.chance.choice([kind for kind in kinds if self.aimed[kind] == fewest])
 

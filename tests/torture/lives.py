@@ -46,8 +46,6 @@ OLD_SCHEMAS = [number for number in range(1, schema.SCHEMA_VERSION) if (ASSETS /
 UPGRADES = {f"upgrade {number}": number for number in OLD_SCHEMAS}
 OPENING, NEW = "opening", "new"
 MOST_RECORDS = 900  # the judge reads them all after each kill
-# `vacuum` is weighted as soon as there is one.
-KINDS = {kind: weight for kind, weight in WEIGHTS.items() if kind != "vacuum" or hasattr(vecdb.Database, "vacuum")}
 _SEARCHES = 2
 _LEARNING = 150  # operations
 _LONGEST_LIFE = 400  # operations; a child that is to be killed never comes so far
@@ -104,7 +102,7 @@ def set_small_limits(number: int) -> None:
 def weights(model: Model) -> dict[str, int]:
     """How often what is done: deletion takes over before the judge has too much to read."""
     crowded = sum(map(len, model.values())) > MOST_RECORDS or len(model) > 6
-    return KINDS | ({"delete_where": 40, "drop": 10, "create": 0} if crowded else {})
+    return WEIGHTS | ({"delete_where": 40, "drop": 10, "create": 0} if crowded else {})
 
 
 # --- lives --------------------------------------------------------------------------------------
