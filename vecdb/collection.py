@@ -11,7 +11,7 @@ from vecdb.batches import batches_of
 from vecdb.builder import IndexBuilder
 from vecdb.definition import DEFAULT_SPACE
 from vecdb.drafts import Draft, as_list, make_drafts
-from vecdb.errors import InvalidInputError, NotFoundError, RecordNotFoundError
+from vecdb.errors import InvalidInputError, NotFoundError, RecordNotFoundError, shown
 from vecdb.searching import SearchRequest, explain, query_vectors, search
 from vecdb.space import Space
 from vecdb.storage.contents import check_id, encode_metadata
@@ -155,10 +155,10 @@ class Collection:
             InvalidInputError, EmbeddingError, StorageError: as in `add`; earlier batches stay.
         """
         if on_error not in ("raise", "quarantine"):
-            raise InvalidInputError(f"on_error must be 'raise' or 'quarantine', not {on_error!r}")
+            raise InvalidInputError(f"on_error must be 'raise' or 'quarantine', not {shown(on_error)}")
         size = INGEST_BATCH if batch_size is None else batch_size
         if type(size) is not int or size < 1:
-            raise InvalidInputError(f"batch_size must be a positive integer, not {batch_size!r}; 1000 is usual")
+            raise InvalidInputError(f"batch_size must be a positive integer, not {shown(batch_size)}; 1000 is usual")
         total = len(records) if isinstance(records, Sized) else None
         quarantine = on_error == "quarantine"
         begin, read, report = time.perf_counter(), 0, Written()
@@ -382,9 +382,12 @@ class Collection:
         return list(self._spaces.values())
 
     def _space(self, name: str) -> Space:
-        if name not in self._spaces:
+        if not isinstance(name, str) or name not in self._spaces:
             known = ", ".join(map(repr, self._spaces))
-            raise NotFoundError(f"collection {self._name!r} has no space {name!r}; it has {known}", name=str(name))
+            raise NotFoundError(
+                f"collection {self._name!r} has no space {shown(name)}; it has {known}",
+                name=name if isinstance(name, str) else "",
+            )
         return self._spaces[name]
 
 

@@ -23,6 +23,7 @@ from vecdb.errors import (
     InvalidInputError,
     ReadOnlyError,
     StorageError,
+    shown,
 )
 from vecdb.index_files import remove_leftovers, remove_stray_files
 from vecdb.plugins import Plugins
@@ -76,12 +77,11 @@ def open(
         SchemaVersionError: it was made by an older or newer vecdb; the message tells what to do.
     """
     if durability not in ("full", "normal"):
-        raise InvalidInputError(f"durability must be 'full' or 'normal', not {durability!r}")
-    if not isinstance(path, str | os.PathLike) or not str(path):
-        raise InvalidInputError(f"a database is opened by the path of its folder, not {path!r}")
+        raise InvalidInputError(f"durability must be 'full' or 'normal', not {shown(durability)}")
+    folder = _path(path)
+    _check_timeout(timeout)
     if embed_timeout is not None and not is_timeout(embed_timeout):
-        raise InvalidInputError(f"embed_timeout must be a positive number of seconds, not {embed_timeout!r:.40}")
-    folder = Path(path).absolute()
+        raise InvalidInputError(f"embed_timeout must be a positive number of seconds, not {shown(embed_timeout)}")
     engine = schema.open_engine(folder, read_only=read_only, durability=durability, timeout=timeout)
     if not read_only:
         remove_leftovers(engine)
@@ -98,7 +98,20 @@ def upgrade(path: str | os.PathLike[str], *, timeout: float = DEFAULT_TIMEOUT) -
         SchemaVersionError: the database is newer than this vecdb.
         StorageError: it failed; the database is as it was.
     """
-    return schema.upgrade(Path(path).absolute(), timeout=timeout)
+    _check_timeout(timeout)
+    return schema.upgrade(_path(path), timeout=timeout)
+
+
+def _path(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise InvalidInputError(f"a database is named by the path of its folder, not {shown(path)}; give a path")
+    return Path(path).absolute()
+
+
+def _check_timeout(timeout: float) -> None:
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not number or not 0 <= timeout <= threading.TIMEOUT_MAX:
+        raise InvalidInputError(f"timeout must be a number of seconds, not {shown(timeout)}; 30 is usual")
 
 
 class Database:
@@ -253,7 +266,7 @@ class Database:
     ) -> list[SpaceDefinition]:
         check_name(name, what="collection")
         if not isinstance(spaces or {}, Mapping) or not all(isinstance(o, Mapping) for o in (spaces or {}).values()):
-            raise InvalidInputError(f"spaces must be a dict of name to a dict of options, not {spaces!r:.80}; see help")
+            raise InvalidInputError(f"spaces must be a dict of name to dicts of options, not {shown(spaces)}; see help")
         wanted = {space: dict(options) for space, options in (spaces or {}).items()}
         given = {option: value for option, value in default.items() if value is not None and (option, value) != _AUTO}
         if given or DEFAULT_SPACE not in wanted:
@@ -264,10 +277,11 @@ class Database:
             wanted = {DEFAULT_SPACE: given, **wanted}
         known = {"source", *default}
         for space, options in wanted.items():
-            unknown = sorted(set(options) - known)
-            if unknown:
+            unknown = next((option for option in options if option not in known), None)
+            if unknown is not None or None in options:
                 listed = ", ".join(sorted(known))
-                raise InvalidInputError(f"space {space!r} has no option {unknown[0]!r}; the options are {listed}")
+                problem = f"space {shown(space)} has no option {shown(unknown)}"
+                raise InvalidInputError(f"{problem}; the options are {listed}")
         made = [SpaceDefinition.make(self._plugins, space, **options) for space, options in wanted.items()]
         return [one.with_timeout(self._embed_timeout) for one in made]
 
@@ -290,7 +304,8 @@ class Database:
         if key is None:
             known = ", ".join(map(repr, names[:10])) or "none yet"
             raise CollectionNotFoundError(
-                f"there is no collection {name!r} in {self.path}; there is: {known}", name=str(name)
+                f"there is no collection {shown(name)} in {self.path}; there is: {known}",
+                name=name if isinstance(name, str) else "",
             )
         with self._lock:
             found = self._collections.get(name)
@@ -354,7 +369,7 @@ class Database:
             StorageError: it cannot be written.
         """
         self._check_open()
-        backup(self._engine, Path(path).absolute(), progress)
+        backup(self._engine, _path(path), progress)
 
     def vacuum(self, *, progress: Progress | None = None) -> VacuumReport:
         """Give back the space of what was deleted; afterwards its bytes are in no file of the database.

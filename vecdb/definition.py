@@ -12,10 +12,11 @@ from typing import Any
 
 from vecdb.embedder import EmbedderInfo, EmbedderRef, FileHashes
 from vecdb.embedding import EmbedderHost, probe_to_bytes
-from vecdb.errors import DimensionMismatchError, InvalidInputError
+from vecdb.errors import DimensionMismatchError, InvalidInputError, shown
 from vecdb.index.hnsw import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, HnswIndex
 from vecdb.options import affects, config_values, fields_of
 from vecdb.plugins import Plugins
+from vecdb.storage.contents import MAX_ID_BYTES, utf8
 from vecdb.storage.spaces import SpaceRow
 from vecdb.types import INDEX_KINDS, METRICS, IndexKind, Metric
 from vecdb.vectors import MAX_DIMENSION
@@ -59,8 +60,10 @@ class SpaceDefinition:
     ) -> SpaceDefinition:
         """Check everything that can be checked without loading the embedder."""
         check_name(name, what="space")
-        if source is not None and (type(source) is not str or not source):
-            raise InvalidInputError(f"space {name!r}: source must name a field of the content, not {source!r}")
+        if source is not None:
+            if type(source) is not str or not source:
+                raise InvalidInputError(f"space {name!r}: source must name a field of the content, not {shown(source)}")
+            utf8(source, what=f"space {name!r}: source", limit=MAX_ID_BYTES)
         if embedder is None and dimension is None:
             raise InvalidInputError(
                 f"space {name!r} needs an embedder, or dimension= for vectors that you bring; give one of them"
@@ -68,7 +71,7 @@ class SpaceDefinition:
         if embedder is None and embedder_options:
             raise InvalidInputError(f"space {name!r} has embedder_options but no embedder; name the embedder")
         if dimension is not None and (type(dimension) is not int or not 1 <= dimension <= MAX_DIMENSION):
-            raise InvalidInputError(f"space {name!r}: dimension must be 1 to {MAX_DIMENSION}, not {dimension!r}")
+            raise InvalidInputError(f"space {name!r}: dimension must be 1 to {MAX_DIMENSION}, not {shown(dimension)}")
         info, config, given = None, None, frozenset[str]()
         if embedder is not None:
             ref = EmbedderRef.parse(embedder, embedder_options)
@@ -76,9 +79,10 @@ class SpaceDefinition:
             config, given = info.configure(ref.options), frozenset(ref.options)
         offered = info.metrics if info is not None else METRICS
         if metric is not None and metric not in offered:
-            raise InvalidInputError(f"space {name!r}: metric must be one of {', '.join(offered)}, not {metric!r}")
+            raise InvalidInputError(f"space {name!r}: metric must be one of {', '.join(offered)}, not {shown(metric)}")
         if index not in INDEX_KINDS:
-            raise InvalidInputError(f"space {name!r}: index must be one of {', '.join(INDEX_KINDS)}, not {index!r}")
+            kinds = ", ".join(INDEX_KINDS)
+            raise InvalidInputError(f"space {name!r}: index must be one of {kinds}, not {shown(index)}")
         return cls(
             name=name,
             source=source,
@@ -159,19 +163,24 @@ class SpaceDefinition:
 def check_name(name: Any, *, what: str) -> None:
     """A name of a collection or space: text without "/", "\\", control characters or outer spaces."""
     if type(name) is not str or not name or name != name.strip():
-        raise InvalidInputError(f"a {what} name must be text without spaces around it, not {name!r}; choose another")
+        problem = f"a {what} name must be text without spaces around it, not {shown(name)}"
+        raise InvalidInputError(f"{problem}; choose another")
+    if len(name) > _MAX_NAME_BYTES:
+        raise InvalidInputError(f"the {what} name {shown(name)} is longer than {_MAX_NAME_BYTES} bytes; shorten it")
     wrong = next((char for char in name if char in "/\\" or unicodedata.category(char) in ("Cc", "Cs")), None)
     if wrong is not None:
-        raise InvalidInputError(f"the {what} name {name!r} holds {wrong!r}, which is not allowed; choose another")
+        raise InvalidInputError(f"the {what} name {shown(name)} holds {wrong!r}, which is not allowed; choose another")
     if len(name.encode()) > _MAX_NAME_BYTES:
-        raise InvalidInputError(f"the {what} name {name[:40]!r}… is longer than {_MAX_NAME_BYTES} bytes; shorten it")
+        raise InvalidInputError(f"the {what} name {shown(name)} is longer than {_MAX_NAME_BYTES} bytes; shorten it")
 
 
 def _index_options(name: str, options: Mapping[str, int] | None) -> dict[str, int]:
-    unknown = sorted(set(options or {}) - set(_INDEX_OPTIONS))
-    if unknown:
-        known = ", ".join(_INDEX_OPTIONS)
-        raise InvalidInputError(f"space {name!r}: unknown index option {unknown[0]!r}; the options are {known}")
+    if not isinstance(options or {}, Mapping):
+        raise InvalidInputError(f"space {name!r}: index_options must be a dict, not {shown(options)}; see help")
+    for option in options or {}:
+        if option not in _INDEX_OPTIONS:
+            known = ", ".join(_INDEX_OPTIONS)
+            raise InvalidInputError(f"space {name!r}: unknown index option {shown(option)}; the options are {known}")
     found = {**_INDEX_DEFAULTS, **(options or {})}
     HnswIndex(1, "l2", **found, capacity=1)  # it knows the ranges
     return found

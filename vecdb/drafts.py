@@ -11,7 +11,7 @@ from typing import Any
 
 from vecdb.definition import DEFAULT_SPACE
 from vecdb.embedding import modality_of
-from vecdb.errors import DuplicateIdError, InvalidInputError, ItemError, UnsupportedContentError
+from vecdb.errors import DuplicateIdError, InvalidInputError, ItemError, UnsupportedContentError, shown
 from vecdb.space import Space
 from vecdb.storage.contents import EncodedContent, check_id, encode_content, encode_metadata
 from vecdb.storage.writes import NewRecord, NewVector
@@ -90,7 +90,7 @@ def _one_for_each(name: str, given: Any, count: int) -> list[Any] | None:
     if given is None:
         return None
     if isinstance(given, str | bytes | Mapping | Set) or not isinstance(given, Iterable):
-        raise InvalidInputError(f"{name} must be a list with one for each content, not {given!r:.80}; give a list")
+        raise InvalidInputError(f"{name} must be a list with one for each content, not {shown(given)}; give a list")
     listed = list(given)
     if len(listed) != count:
         raise InvalidInputError(
@@ -168,7 +168,7 @@ def _bringing(spaces: Sequence[Space], by_name: Mapping[str, Any]) -> list[tuple
     pairs = []
     for name, given in by_name.items():
         if name not in known:
-            raise InvalidInputError(f"there is no space {name!r}; the spaces are {', '.join(known)}")
+            raise InvalidInputError(f"there is no space {shown(name)}; the spaces are {', '.join(known)}")
         if known[name].embeds:
             raise InvalidInputError(
                 f"space {name!r} is embedded by {known[name].row.embedder!r}; vectors from elsewhere are not "

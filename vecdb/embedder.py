@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vecdb.errors import EmbedderUnavailableError, InvalidInputError, PluginLoadError
+from vecdb.errors import EmbedderUnavailableError, InvalidInputError, PluginLoadError, shown
 from vecdb.options import build_config, config_values, fields_of, is_required, option
 from vecdb.types import METRICS, Metric, Modality, Progress, Role
 
@@ -289,12 +289,13 @@ class EmbedderRef:
             name, colon, model = text.partition(":")
             found = {"model": model} if colon else {}
         else:
-            raise InvalidInputError(f"an embedder is named 'NAME' or 'NAME:MODEL', not {text!r}")
+            raise InvalidInputError(f"an embedder is named 'NAME' or 'NAME:MODEL', not {shown(text)}")
+        if not isinstance(options or {}, Mapping):
+            raise InvalidInputError(f"embedder_options must be a dict, not {shown(options)}; give a dict")
         for key, value in (options or {}).items():
             if key in found and found[key] != value:
-                raise InvalidInputError(
-                    f"option {key!r} of embedder {name!r} is given twice: {found[key]!r} and {value!r}; give it once"
-                )
+                values = f"{shown(found[key])} and {shown(value)}"
+                raise InvalidInputError(f"option {key!r} of embedder {name!r} is given twice: {values}; give it once")
             found[key] = value
         return cls(name, found)
 

@@ -42,12 +42,29 @@ message is in attributes, so that a program never parses the text.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
 
 class VecdbError(Exception):
     """Root of all errors that vecdb raises."""
+
+
+def shown(value: object, length: int = 80) -> str:
+    """A value as a message shows it: short, and never an error itself, however deep, long or odd the value is."""
+    if type(value) is str:
+        text = repr(value[:length])
+    else:
+        try:
+            text = _SHORT.repr(value)
+        except Exception:  # noqa: BLE001  (a repr of the caller's; an integer of thousands of digits)
+            text = f"<{type(value).__name__}>"
+    return text if len(text) <= length + 2 else f"{text[:length]}…"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 
 
 # --- the caller's input -------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import types
 import typing
@@ -20,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from vecdb.errors import InvalidInputError
+from vecdb.errors import InvalidInputError, LimitError, shown
 
 Affects = Literal["vectors", "runtime", "location", "secret"]
 
@@ -79,15 +80,37 @@ def build_config(config: type, values: Mapping[str, Any], *, owner: str, from_te
     built: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, 1)
+            nearest = difflib.get_close_matches(str(name)[:_LONGEST_NAME], known, 1) if isinstance(name, str) else []
             advice = f"did you mean {nearest[0]!r}?" if nearest else f"its options are: {', '.join(known) or 'none'}"
-            raise InvalidInputError(f"{owner} has no option {name!r}; {advice}")
+            raise InvalidInputError(f"{owner} has no option {shown(name)}; {advice}")
         built[name] = _read(value, hints[name], known[name], owner, from_text)
+        _check_storable(built[name], f"{owner}: option {name!r}")
     missing = [name for name, field in known.items() if name not in values and is_required(field)]
     if missing:
         purpose = known[missing[0]].metadata.get("help", "")
         raise InvalidInputError(f"{owner} needs the option {missing[0]!r}: {purpose}")
     return config(**built)
+
+
+_LONGEST_NAME = 200
+_LONGEST_TEXT = 100_000
+
+
+def _check_storable(value: Any, what: str) -> None:
+    """Refuse what the JSON of a space cannot hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInputError(f"{what} must be a finite number, not {value}; correct it")
+    if isinstance(value, tuple):
+        if len(value) > _LONGEST_TEXT:
+            raise LimitError(f"{what} has {len(value):,} values, more than {_LONGEST_TEXT:,}; give fewer")
+        for item in value:
+            _check_storable(item, what)
+    elif isinstance(value, str | Path):
+        text = str(value)
+        if len(text) > _LONGEST_TEXT:
+            raise LimitError(f"{what} has {len(text):,} characters, more than {_LONGEST_TEXT:,}; shorten it")
+        if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+            raise InvalidInputError(f"{what} holds NUL or half a character (a lone surrogate); correct it")
 
 
 def _read(value: Any, hint: Any, field: dataclasses.Field[Any], owner: str, from_text: bool) -> Any:
@@ -103,11 +126,11 @@ def _read(value: Any, hint: Any, field: dataclasses.Field[Any], owner: str, from
             choices = field.metadata.get("choices", ())
             if choices and found not in choices:
                 raise InvalidInputError(
-                    f"{owner}: option {field.name}={value!r} must be one of {', '.join(map(repr, choices))}"
+                    f"{owner}: option {field.name}={shown(value)} must be one of {', '.join(map(repr, choices))}"
                 )
             return found
     names = " or ".join(_kind_name(kind) for kind in accepted if kind is not type(None))
-    raise InvalidInputError(f"{owner}: option {field.name}={value!r} must be {names}; correct it")
+    raise InvalidInputError(f"{owner}: option {field.name}={shown(value)} must be {names}; correct it")
 
 
 _KIND_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}

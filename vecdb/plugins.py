@@ -17,7 +17,7 @@ import pluggy
 
 from vecdb import hookspecs
 from vecdb.embedder import EmbedderInfo
-from vecdb.errors import EmbedderNotFoundError, PluginConflictError, PluginLoadError, PluginWarning
+from vecdb.errors import EmbedderNotFoundError, PluginConflictError, PluginLoadError, PluginWarning, shown
 
 BUNDLED = "vecdb-engine"
 _LOAD = "VECDB_LOAD_PLUGINS"
@@ -263,7 +263,7 @@ class Plugins:
 
     def _not_found(self, name: str) -> Exception:
         installed = sorted(self._offers)
-        message = f"no installed plugin offers the embedder {name!r}"
+        message = f"no installed plugin offers the embedder {shown(name)}"
         for key, cause in self._causes.items():
             if self._plugins[key].name == name:
                 problem = _load_error(self._plugins[key], cause, f"{message}: ")
@@ -272,7 +272,7 @@ class Plugins:
         if self._causes:
             broken = ", ".join(self._plugins[key].title for key in self._causes)
             message += f" ({broken} could not be loaded and may have offered it)"
-        if nearest := difflib.get_close_matches(name, installed, 1):
+        if nearest := difflib.get_close_matches(name[:200], installed, 1):
             message += f"; did you mean {nearest[0]!r}?"
         return EmbedderNotFoundError(
             f"{message}; installed are: {', '.join(installed) or 'none'}; install the plugin that has it", name=name

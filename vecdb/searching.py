@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb.errors import EmbeddingError, InvalidInputError, VecdbWarning
+from vecdb.errors import EmbeddingError, InvalidInputError, VecdbWarning, shown
 from vecdb.planner import nearest_labels, plan_search
 from vecdb.space import Space
 from vecdb.storage.contents import decode_content, decode_metadata
@@ -44,9 +44,9 @@ class SearchRequest:
             if value is None and name == "ef":
                 continue
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value < _MOST_NUMBERS:
-                raise InvalidInputError(f"{name} must be a positive integer, not {value!r}; 10 is usual")
+                raise InvalidInputError(f"{name} must be a positive integer, not {shown(value)}; 10 is usual")
         if not isinstance(exact, bool):
-            raise InvalidInputError(f"exact must be True or False, not {exact!r}")
+            raise InvalidInputError(f"exact must be True or False, not {shown(exact)}")
         everything = where is None or (isinstance(where, Mapping) and not where)
         return cls(space, int(k), None if everything else Filter(where), ef, exact)
 

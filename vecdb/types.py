@@ -136,13 +136,16 @@ def _audio_bytes(data: Any, sample_rate: int | None) -> bytes:
             f"Audio takes the bytes of a sound file, or samples with sample_rate=, not {type(data).__name__}; "
             "a file is given as pathlib.Path"
         )
-    samples = np.asarray(data)
+    try:
+        samples = np.asarray(data)
+    except (ValueError, RecursionError) as error:  # rows of different lengths
+        raise UnsupportedContentError("samples must be floats of one shape; give an array") from error
     if samples.dtype.kind != "f" or samples.ndim not in (1, 2):
         raise UnsupportedContentError(
             f"samples must be floats of shape (frames,) or (frames, channels), not {samples.dtype} of shape "
             f"{samples.shape}; divide 16-bit integers by 32768"
         )
-    if sample_rate is None or isinstance(sample_rate, bool) or not 0 < int(sample_rate) < 2**31:
+    if not isinstance(sample_rate, int | float | np.integer | np.floating) or not 1 <= sample_rate < 2**31:
         raise UnsupportedContentError("samples need sample_rate=, a positive number of frames per second")
     frames = np.ascontiguousarray(samples, dtype="<f4")
     return _float_wav(frames, int(sample_rate))

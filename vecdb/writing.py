@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vecdb.drafts import Draft
-from vecdb.errors import DuplicateIdError, EmbeddingError, InvalidInputError, ItemError, StorageError
+from vecdb.errors import DuplicateIdError, EmbeddingError, InvalidInputError, ItemError, StorageError, shown
 from vecdb.space import Space
 from vecdb.storage.embedding_cache import known_vectors
 from vecdb.storage.engine import DatabaseEngine, Snapshot
@@ -241,4 +241,4 @@ def _brings_other(draft: Draft, stored: Existing) -> bool:
 def check_conflict(on_conflict: Any) -> None:
     """Refuse an unknown `on_conflict`."""
     if on_conflict not in CONFLICTS:
-        raise InvalidInputError(f"on_conflict must be one of {', '.join(CONFLICTS)}, not {on_conflict!r}")
+        raise InvalidInputError(f"on_conflict must be one of {', '.join(CONFLICTS)}, not {shown(on_conflict)}")

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 
 import numpy as np
+from sqlalchemy import Integer
 
 import vecdb
 from tests.storage.embedders import plugins_for_tests
@@ -50,8 +51,9 @@ def plant(folder, table, column, value, where="1"):
 
         execute("PRAGMA writable_schema = ON")
         (sql,) = execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)).fetchone()
-        key = ", ".join(c.name for c in metadata.tables[table].primary_key)
-        if not re.search(rf'[\s("]{column}"? INTEGER NOT NULL PRIMARY KEY', sql):
+        keys = [c.name for c in metadata.tables[table].primary_key]
+        key = ", ".join(keys)
+        if keys != [column] or not isinstance(metadata.tables[table].c[column].type, Integer):
             # Without a declared type and NOT NULL, the value stays what it is.
             define(re.sub(rf'([\s(]"?{column}"?) (TEXT|INTEGER|BLOB)(?: NOT NULL)?', r"\1 BLOB", sql, count=1))
         chosen = f"({key}) = (SELECT {key} FROM {table} WHERE {where} LIMIT 1)"

@@ -248,9 +248,9 @@ def test_the_copy_is_on_the_disk_before_the_upgrade_begins(tmp_path, monkeypatch
 # --- values -------------------------------------------------------------------------------------
 
 WRONG = {
-    "TEXT": [None, 7, b"\xff\xfe", DEEP, '{"a":NaN}', '{"a":' * 100_000],
-    "INTEGER": [None, "abc", -1, 2**31, 2**62, 1.5],
-    "BLOB": [None, "text", 5, b"", b"\0" * 7, b"\0\0\xc0\x7f" * 4],
+    "TEXT": [None, 7, b"\xff\xfe", DEEP],
+    "INTEGER": [None, "abc", -1, 2**62],
+    "BLOB": [None, "text", b"\0" * 7, b"\0\0\xc0\x7f" * 4],
 }
 ALL_COLUMNS = [(table.name, column) for table in metadata.tables.values() for column in table.columns]
 

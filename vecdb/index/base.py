@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb.errors import InvalidInputError
+from vecdb.errors import InvalidInputError, shown
 from vecdb.types import METRICS, Labels, Metric, Vector
 from vecdb.vectors import MAX_DIMENSION, as_vectors
 
@@ -78,9 +78,9 @@ class VectorIndex(Protocol):
 def check_space(dimension: int, metric: str) -> None:
     """Refuse a dimension or a metric that no index can have, with `InvalidInputError`."""
     if isinstance(dimension, bool) or not isinstance(dimension, int) or not 1 <= dimension <= MAX_DIMENSION:
-        raise InvalidInputError(f"dimension must be a whole number from 1 to {MAX_DIMENSION}, not {dimension!r}")
+        raise InvalidInputError(f"dimension must be a whole number from 1 to {MAX_DIMENSION}, not {shown(dimension)}")
     if metric not in METRICS:
-        raise InvalidInputError(f"unknown metric {metric!r}; choose one of {', '.join(METRICS)}")
+        raise InvalidInputError(f"unknown metric {shown(metric)}; choose one of {', '.join(METRICS)}")
 
 
 def check_k(k: int) -> int:
@@ -88,7 +88,7 @@ def check_k(k: int) -> int:
     try:
         number = operator.index(k)
     except TypeError as error:
-        raise InvalidInputError(f"k must be a whole number, not {k!r}") from error
+        raise InvalidInputError(f"k must be a whole number, not {shown(k)}") from error
     if number < 1:
         raise InvalidInputError(f"k must be at least 1, not {number}")
     return number
@@ -99,7 +99,7 @@ def check_range(name: str, value: int, low: int, high: int | None) -> None:
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
         limits = f"from {low} to {high}" if high is not None else f"of at least {low}"
-        raise InvalidInputError(f"{name} must be a whole number {limits}, not {value!r}")
+        raise InvalidInputError(f"{name} must be a whole number {limits}, not {shown(value)}")
 
 
 def check_queries(queries: Vector, dimension: int) -> Vector:

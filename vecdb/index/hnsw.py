@@ -30,6 +30,7 @@ DEFAULT_EF_CONSTRUCTION = 200
 DEFAULT_EF = 100
 _M_RANGE = (2, 128)
 _EF_CONSTRUCTION_RANGE = (2, 10_000)
+_EF_RANGE = (1, 2**31 - 1)
 _GROWTH = 1.5
 _SMALLEST_CAPACITY = 1024
 
@@ -84,7 +85,7 @@ class HnswIndex:
         check_space(dimension, metric)
         check_range("M", M, *_M_RANGE)
         check_range("ef_construction", ef_construction, *_EF_CONSTRUCTION_RANGE)
-        check_range("ef", ef, 1, None)
+        check_range("ef", ef, *_EF_RANGE)
         check_range("capacity", capacity, 1, None)
         check_range("threads", threads, 1, 256)
         self._dimension = dimension
@@ -219,7 +220,7 @@ class HnswIndex:
         if ef is None:
             ef = self.ef
         else:
-            check_range("ef", ef, 1, None)
+            check_range("ef", ef, *_EF_RANGE)
             if ef < self._graph_ef:
                 self._lower_ef(ef)
         with self._lock.read():
@@ -254,7 +255,7 @@ class HnswIndex:
 
     def use_ef(self, ef: int) -> None:
         """Make this the `ef` of searches that do not say their own."""
-        check_range("ef", ef, 1, None)
+        check_range("ef", ef, *_EF_RANGE)
         with self._lock.write():
             self.ef = self._graph_ef = ef
             self._graph.set_ef(ef)

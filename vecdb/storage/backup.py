@@ -12,7 +12,7 @@ import uuid
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
-from vecdb.errors import AlreadyExistsError, DiskFullError, InvalidInputError, StorageError
+from vecdb.errors import AlreadyExistsError, DiskFullError, InvalidInputError, StorageError, shown
 from vecdb.storage.durable import make_folder, sync_folder, sync_tree
 from vecdb.storage.engine import DATABASE_FILE, LOCK_FILE, DatabaseEngine
 from vecdb.storage.lock import claim, is_abandoned
@@ -37,7 +37,13 @@ def backup(engine: DatabaseEngine, target: Path, progress: Progress | None = Non
         InvalidInputError: it lies inside the database.
         StorageError: it cannot be written.
     """
-    if target.exists():
+    try:
+        if b"\0" in os.fsencode(target):
+            raise ValueError("it holds NUL")
+        exists = target.exists()
+    except (OSError, ValueError) as error:  # too long; NUL, or half a character
+        raise InvalidInputError(f"{shown(str(target))} cannot be a path: {error}"[:300] + "; give another") from error
+    if exists:
         raise AlreadyExistsError(f"{target} exists already; give a new path for the backup", name=str(target))
     if target.absolute().is_relative_to(engine.folder.absolute()):
         raise InvalidInputError(f"{target} lies inside the database itself; give a place outside for the backup")

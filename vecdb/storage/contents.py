@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vecdb.errors import CorruptDatabaseError, InvalidInputError, LimitError, UnsupportedContentError
+from vecdb.errors import CorruptDatabaseError, InvalidInputError, LimitError, UnsupportedContentError, shown
 from vecdb.storage.stored_values import as_integer, as_json_object, as_text, json_object
 from vecdb.types import Audio, Content, Image, Metadata, Scalar
 
@@ -122,7 +122,7 @@ def utf8(text: str, *, what: str, limit: int, index: int | None = None) -> bytes
 def check_id(value: Any, index: int | None = None) -> str:
     """A record id: non-empty text."""
     if type(value) is not str:
-        raise InvalidInputError(f"a record id must be a string, not {value!r}; use str(...)", index=index)
+        raise InvalidInputError(f"a record id must be a string, not {shown(value)}; use str(...)", index=index)
     if not value:
         raise InvalidInputError("a record id must not be empty; leave ids out to have them made", index=index)
     utf8(value, what=f"the record id {value[:40]!r}", limit=MAX_ID_BYTES, index=index)
@@ -177,11 +177,11 @@ def _check_json(value: Any, place: str, depth: int, index: int | None) -> None:
             return
         for key, item in value.items():
             if type(key) is not str:
-                raise InvalidInputError(f"{place}: the key {key!r} is not a string; use str(...)", index=index)
+                raise InvalidInputError(f"{place}: the key {shown(key)} is not a string; use str(...)", index=index)
             _check_json(item, f"{place}[{key[:40]!r}]" if type(item) in (dict, list) else place, depth + 1, index)
     else:
         raise InvalidInputError(
-            f"{place}: {value!r:.60} ({kind.__name__}) is not JSON; use str, int, float, bool, None, list or dict",
+            f"{place}: {shown(value)} ({kind.__name__}) is not JSON; use str, int, float, bool, None, list or dict",
             index=index,
         )
 
@@ -245,11 +245,11 @@ def _encode_fields(content: Mapping[Any, Any], index: int | None) -> EncodedCont
     blobs: tuple[tuple[bytes, bytes], ...] = ()
     for name, item in content.items():
         if type(name) is not str or not name:
-            raise InvalidInputError(f"a field of content is named by a string, not {name!r}", index=index)
-        utf8(name, what=f"the field name {name!r}", limit=MAX_ID_BYTES, index=index)
+            raise InvalidInputError(f"a field of content is named by a string, not {shown(name)}", index=index)
+        utf8(name, what=f"the field name {shown(name)}", limit=MAX_ID_BYTES, index=index)
         if item is None:
             continue
-        described[name], source_hash, more = _describe(item, f"the field {name!r}", index)
+        described[name], source_hash, more = _describe(item, f"the field {name[:40]!r}", index)
         sources[name] = (item, source_hash)
         blobs += more
     text = json.dumps({"fields": described}, ensure_ascii=False)
@@ -289,7 +289,7 @@ def _text_hash(text: str, what: str, index: int | None) -> bytes:
 def _file_facts(path: Path, what: str, index: int | None) -> tuple[Path, int, str]:
     """Absolute path, size and SHA-256 of a regular file."""
     absolute = path.absolute()
-    utf8(str(absolute), what=f"{what}: the path {str(path)!r}", limit=MAX_ID_BYTES, index=index)
+    utf8(str(absolute), what=f"{what}: the path {shown(str(path))}", limit=MAX_ID_BYTES, index=index)
     try:
         if not absolute.is_file():
             raise InvalidInputError(f"{what}: {path} is not a file; check the path", index=index)

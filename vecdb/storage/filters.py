@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from vecdb.errors import FilterError
+from vecdb.errors import FilterError, shown
 
 MAX_DEPTH = 32
 MAX_CONDITIONS = 500
@@ -45,10 +44,11 @@ class Filter:
 
     def _group(self, where: Any, place: str, depth: int, *, negate: bool = False) -> str:
         if not isinstance(where, Mapping):
-            raise FilterError(f"{place} must be a dict such as {{'year': 2020}}, not {_shown(where)}", place=place)
+            raise FilterError(f"{place} must be a dict such as {{'year': 2020}}, not {shown(where)}", place=place)
         if depth > MAX_DEPTH:
             raise FilterError(f"{place[:200]}… is nested deeper than {MAX_DEPTH}; flatten it", place=place)
         self._deepest = max(self._deepest, depth)
+        self._count(len(where), place)
         visits = [partial(self._entry, key, value, place, depth, negate=negate) for key, value in where.items()]
         return self._together("AND", visits, negate=negate)
 
@@ -81,7 +81,8 @@ class Filter:
             return self._group(value, here, depth + 1, negate=not negate)
         if key in ("$and", "$or"):
             if not isinstance(value, list | tuple) or not value:
-                raise FilterError(f"{here} must be a non-empty list of filters, not {_shown(value)}", place=here)
+                raise FilterError(f"{here} must be a non-empty list of filters, not {shown(value)}", place=here)
+            self._count(len(value), here)
             visits = [
                 partial(self._group, item, f"{here}[{n}]", depth + 1, negate=negate) for n, item in enumerate(value)
             ]
@@ -106,20 +107,23 @@ class Filter:
         ]
         return self._together("AND", visits, negate=negate)
 
+    def _count(self, more: int, place: str) -> None:
+        if self._conditions + more > MAX_CONDITIONS:
+            raise FilterError(f"more than {MAX_CONDITIONS} conditions; use $in for lists of values", place=place)
+
     # --- one condition ---
 
     def _operator(self, field: str, name: str, value: Any, place: str, depth: int, *, negate: bool) -> str:
         self._conditions += 1
-        if self._conditions > MAX_CONDITIONS:
-            raise FilterError(f"more than {MAX_CONDITIONS} conditions; use $in for lists of values", place=place)
+        self._count(0, place)
         if name == "$not":
             if not isinstance(value, Mapping):
-                raise FilterError(f"{place} must hold operators such as {{'$gt': 3}}, not {_shown(value)}", place=place)
+                raise FilterError(f"{place} must hold operators such as {{'$gt': 3}}, not {shown(value)}", place=place)
             if depth > MAX_DEPTH:
                 raise FilterError(f"{place[:200]}… is nested deeper than {MAX_DEPTH}; flatten it", place=place)
             return self._field(field, value, place, depth, negate=not negate)
         if name == "$exists" and type(value) is not bool:
-            raise FilterError(f"{place} must be True or False, not {_shown(value)}", place=place)
+            raise FilterError(f"{place} must be True or False, not {shown(value)}", place=place)
 
         def holds(alias: str) -> str:
             if name == "$exists":
@@ -193,11 +197,11 @@ class Filter:
             return f"({alias}.type = 'text' AND {alias}.value {sign} {self._bind(value, place)})"
         if kind == "number":
             return f"({alias}.type IN ('integer', 'real') AND {alias}.value {sign} {self._number(value, place)})"
-        raise FilterError(f"{place} compares with a number or a string, not {_shown(value)}", place=place)
+        raise FilterError(f"{place} compares with a number or a string, not {shown(value)}", place=place)
 
     def _member(self, alias: str, values: Any, place: str) -> str:
         if not isinstance(values, list | tuple | set | frozenset):
-            raise FilterError(f"{place} must be a list of values, not {_shown(values)}", place=place)
+            raise FilterError(f"{place} must be a list of values, not {shown(values)}", place=place)
         groups: dict[str, list[Any]] = {"text": [], "number": []}
         parts = []
         for value in values:
@@ -234,11 +238,7 @@ def _kind(value: Any, place: str) -> str:
         return "number"
     if kind is float and math.isfinite(value):
         return "number"
-    raise FilterError(f"{place}: {_shown(value)} must be a string, a finite 64-bit number, a bool or None", place=place)
-
-
-def _shown(value: Any) -> str:
-    return reprlib.repr(value)[:80]  # the usual one fails on what is nested too deep
+    raise FilterError(f"{place}: {shown(value)} must be a string, a finite 64-bit number, a bool or None", place=place)
 
 
 def _joined(parts: list[str], word: str, nothing: str) -> str:

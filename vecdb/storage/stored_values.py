@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import reprlib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
-from vecdb.errors import CorruptDatabaseError
+from vecdb.errors import CorruptDatabaseError, shown
 from vecdb.types import Labels
 
 MAX_INTEGER = 2**63 - 1
@@ -126,5 +125,4 @@ _decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
 
 
 def _wrong(what: str, value: Any, expected: str) -> NoReturn:
-    shown = reprlib.repr(value)[:80]  # the usual one fails on what is nested too deep
-    raise CorruptDatabaseError(f"{what} is {shown}, not {expected}; run `vecdb check`, or restore a backup")
+    raise CorruptDatabaseError(f"{what} is {shown(value)}, not {expected}; run `vecdb check`, or restore a backup")
