@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from vecdb.errors import shown
+
 _OPERATORS = {
     "=": "$eq",
     "==": "$eq",
@@ -43,25 +45,25 @@ def _parse(condition: str) -> dict[str, Any]:
         try:
             found = json.loads(condition)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{condition!r:.200} is not JSON: {error}.") from error
+            raise ValueError(f"{shown(condition)} is not JSON: {error}.") from error
         if not isinstance(found, dict):
-            raise ValueError(f"{condition!r} is not a JSON object.")
+            raise ValueError(f"{shown(condition)} is not a JSON object.")
         return found
     if condition.startswith("["):
-        raise ValueError(f"{condition!r} is no JSON object; write one, like {{\"year\": 2020}}.")
+        raise ValueError(f"{shown(condition)} is no JSON object; write one, like {{\"year\": 2020}}.")
     match = _CONDITION.fullmatch(condition)
     if match is None:
-        raise ValueError(f"{condition!r} is neither JSON nor like year>=2020.")
+        raise ValueError(f"{shown(condition)} is neither JSON nor like year>=2020.")
     if match["operator"] in _MISTYPED:
         raise ValueError(
-            f"{condition!r}: {match['operator']} is no operator; write {_MISTYPED[match['operator']]}, "
+            f"{shown(condition)}: {match['operator']} is no operator; write {_MISTYPED[match['operator']]}, "
             f"or quote the text: {match['key']}=\"{match['operator'][1]}{match['value']}\"."
         )
     operator = _OPERATORS[match["operator"]]
     value = parse_value(match["value"])
     if isinstance(value, list):
         if operator not in ("$eq", "$ne"):
-            raise ValueError(f"{condition!r}: a list goes with = (one of these) or != (none of these).")
+            raise ValueError(f"{shown(condition)}: a list goes with = (one of these) or != (none of these).")
         operator = "$in" if operator == "$eq" else "$nin"
     return {match["key"]: {operator: value}}
 
