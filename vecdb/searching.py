@@ -184,5 +184,5 @@ def _ranked(snapshot: Snapshot, metric: Metric, k: int, distances: dict[int, flo
             decode_content(kind, content, read_blob, key),
             decode_metadata(metadata, key),
         )
-        for distance, key, _, id, kind, content, metadata, _, _ in ranked
+        for distance, key, _, id, kind, content, _, metadata, _, _ in ranked
     ]

@@ -210,7 +210,7 @@ class SpaceIndex:
             return  # somebody builds already, and will do all of it
         try:
             self._fill(stopped, step=_STEP, threads=1)
-            if not stopped() and self._is_worth_saving():
+            if not stopped() and (self._misfits or self._is_worth_saving()):
                 self._publish()
             if not stopped():
                 self._forget_misfits()
@@ -272,7 +272,7 @@ class SpaceIndex:
             time.sleep(0)  # let others have the interpreter
 
     def _is_worth_saving(self) -> bool:
-        return bool(self._misfits) or self._unsaved >= max(_PUBLISH_AFTER, len(self.graph or ()) // 10)
+        return self._unsaved >= max(_PUBLISH_AFTER, len(self.graph or ()) // 10)
 
     def close(self) -> None:
         """End building, and save the graph where the next opening would else have many rows to read."""
@@ -282,7 +282,6 @@ class SpaceIndex:
         try:
             if self._is_worth_saving():
                 self._publish()
-            self._forget_misfits()
         except (StorageError, MemoryError) as error:
             warnings.warn(f"the index was not saved: {error}", VecdbWarning, stacklevel=3)
         finally:

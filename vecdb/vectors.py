@@ -138,6 +138,6 @@ def vector_hash(blob: bytes) -> bytes:
     return hashlib.blake2b(blob, digest_size=HASH_BYTES).digest()
 
 
-def checksum(blob: bytes) -> int:
-    """CRC-32 of the stored bytes: SQLite does not notice a flipped bit in a value."""
-    return zlib.crc32(blob)
+def checksum(blob: bytes, label: int) -> int:
+    """CRC-32 of a vector's stored bytes, beginning from its label: no other vector's bytes fit."""
+    return zlib.crc32(blob, label & 0xFFFFFFFF)

@@ -27,15 +27,19 @@ def upgrade() -> None:
     """Add the columns and fill them from what is stored now; index files are made anew from the rows."""
     for table in ("collections", "spaces", "record_vectors", "failures", "index_files"):
         _add(table, "checksum")
+    _add("records", "vector_count")
     _add("records", "content_checksum")
     _add("records", "metadata_checksum")
     for table, columns in _ROWS.items():
         key = columns.partition(",")[0]
         update, select = f"UPDATE {table} SET checksum = ? WHERE {key} = ?", f"SELECT {columns} FROM {table}"  # noqa: S608
         _fill(update, select, _row)
+    op.execute(
+        "UPDATE records SET vector_count = (SELECT count(*) FROM record_vectors WHERE record_key = records.key)"
+    )
     _fill(
         "UPDATE records SET content_checksum = ?, metadata_checksum = ? WHERE key = ?",
-        "SELECT key, collection_id, id, kind, content, metadata FROM records",
+        "SELECT key, collection_id, id, kind, content, vector_count, metadata FROM records",
         _record,
     )
     _fill(
@@ -43,7 +47,10 @@ def upgrade() -> None:
         "SELECT record_key, space_id, label, source_hash, truncated FROM record_vectors",
         _link,
     )
-    op.execute("DELETE FROM index_files")
+    _fill("UPDATE vectors SET checksum = ? WHERE label = ?", "SELECT label, checksum, data FROM vectors", _vector)
+    # These are caches.
+    for table in ("index_files", "embedding_cache", "embedding_origins"):
+        op.execute(f"DELETE FROM {table}")  # noqa: S608
 
 
 def _add(table: str, column: str) -> None:
@@ -65,9 +72,14 @@ def _row(key: int, *values: Any) -> tuple[int, ...]:
 
 
 def _record(*row: Any) -> tuple[int, ...]:
-    key, collection_id, id, kind, content, metadata = row
-    of_content = zlib.crc32(f"{key}\0{collection_id}\0{id}\0{kind}\0{content}".encode())
+    key, collection_id, id, kind, content, vector_count, metadata = row
+    of_content = zlib.crc32(f"{key}\0{collection_id}\0{id}\0{kind}\0{vector_count}\0{content}".encode())
     return of_content, zlib.crc32(f"{key}\0{metadata}".encode()), key
+
+
+def _vector(label: int, checksum: int, data: bytes) -> tuple[int, ...]:
+    """One that was damaged before stays so."""
+    return zlib.crc32(data, label & 0xFFFFFFFF) ^ zlib.crc32(data) ^ checksum, label
 
 
 def _link(record_key: int, space_id: int, label: int, source_hash: bytes | None, truncated: int) -> tuple[int, ...]:

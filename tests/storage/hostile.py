@@ -68,10 +68,11 @@ def reseal(connection):
     for table in metadata.tables.values():
         columns = [column.name for column in table.columns]
         if table.name == "records":
-            for key, owner, id, kind, content, text in execute(
-                "SELECT key, collection_id, id, kind, content, metadata FROM records"
+            for *columns, text in execute(
+                "SELECT key, collection_id, id, kind, content, vector_count, metadata FROM records"
             ).fetchall():
-                sums = content_checksum(key, owner, id, kind, content), metadata_checksum(key, text)
+                key = columns[0]
+                sums = content_checksum(*columns), metadata_checksum(key, text)
                 execute("UPDATE records SET content_checksum = ?, metadata_checksum = ? WHERE key = ?", (*sums, key))
         elif table.name == "record_vectors":
             for row in execute("SELECT record_key, space_id, label, source_hash, truncated FROM record_vectors"):
@@ -80,11 +81,16 @@ def reseal(connection):
                 except Exception:  # there is no right checksum of such a row
                     continue
                 execute("UPDATE record_vectors SET checksum = ? WHERE record_key = ? AND space_id = ?", (crc, *row[:2]))
-        elif table.name in ("vectors", "embedding_cache"):
-            key = columns[0]
-            for name, data in execute(f"SELECT {key}, data FROM {table.name}").fetchall():
+        elif table.name == "vectors":
+            for label, data in execute("SELECT label, data FROM vectors").fetchall():
                 if isinstance(data, bytes):
-                    execute(f"UPDATE {table.name} SET checksum = ? WHERE {key} = ?", (checksum(data), name))
+                    execute("UPDATE vectors SET checksum = ? WHERE label = ?", (checksum(data, label), label))
+        elif table.name == "embedding_cache":
+            for key, *row in execute(
+                "SELECT key, fingerprint, metric, probe, source_hash, truncated, data "
+                "FROM embedding_cache JOIN embedding_origins ON id = origin_id"
+            ).fetchall():
+                execute("UPDATE embedding_cache SET checksum = ? WHERE key = ?", (row_checksum(*row), key))
         elif "checksum" in columns:
             sealed = [c for c in columns if c not in ("checksum", "last_label", "last_removal", "removal_floor")]
             for row in execute(f"SELECT {', '.join(sealed)} FROM {table.name}").fetchall():

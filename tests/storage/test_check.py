@@ -92,7 +92,15 @@ MENDABLE = {
     "the label of a brought vector": "UPDATE record_vectors SET label = 8 WHERE record_key = 7",
     "a brought vector of another space": "UPDATE record_vectors SET label = 11 WHERE record_key = 7",
     "a link's checksum": "UPDATE record_vectors SET checksum = checksum + 1 WHERE record_key = 1",
-    "a vector's checksum": "UPDATE vectors SET checksum = checksum + 1 WHERE label = 8",
+    "a vector's checksum": "UPDATE vectors SET checksum = checksum + 1 WHERE label = 2",
+    "vectors of two labels exchanged": (
+        "CREATE TEMP TABLE old AS SELECT * FROM vectors WHERE label IN (1, 2);"
+        "UPDATE vectors SET hash = x'01' WHERE label = 2;"
+        "UPDATE vectors SET (hash, checksum, data) = (SELECT hash, checksum, data FROM old WHERE label = 2) "
+        "WHERE label = 1;"
+        "UPDATE vectors SET (hash, checksum, data) = (SELECT hash, checksum, data FROM old WHERE label = 1) "
+        "WHERE label = 2"
+    ),
     "a vector's hash": "UPDATE vectors SET hash = x'00' WHERE label = 8",
     "a content's hash": "UPDATE records SET content_hash = x'00' WHERE key = 8",
     "a vector for nobody": (
@@ -241,7 +249,9 @@ def test_a_damaged_vector_whose_embedder_is_missing(folder, tmp_path):
     ("damage", "words"),
     [
         ("DELETE FROM vectors WHERE label = 7", "missing row of vectors"),
-        ("DELETE FROM record_vectors WHERE record_key = 7", "has no vector in any space"),
+        ("DELETE FROM record_vectors WHERE record_key = 7", "lost a vector that it brought"),
+        ("UPDATE records SET vector_count = 0 WHERE key = 7", "the record 'w' is damaged"),
+        ("UPDATE vectors SET checksum = checksum + 1 WHERE label = 8", "the vector with label 8 is damaged"),
         ("UPDATE records SET content = 'other' WHERE id = 'a'", "the record 'a' is damaged"),
         ("UPDATE records SET content = x'ff' WHERE id = 'a'", "the record 'a' is damaged"),
         ("UPDATE records SET content = CAST(x'ff' AS TEXT) WHERE id = 'a'", "the record 'a' is damaged"),

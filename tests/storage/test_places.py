@@ -315,3 +315,18 @@ def test_home_is_not_expanded_nor_variables(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with vecdb.open("$HOME.vecdb") as database:
         assert database.path == Path(tmp_path / "$HOME.vecdb")
+
+
+@pytest.mark.parametrize("left", ["vecdb.sqlite3-wal", "index/1-0123.hnsw"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_database_file_that_is_gone_is_not_made_anew_beside_what_is_left_of_it(made, left, empty):
+    """An empty database would answer everything wrongly, and the first write would end what could be rescued."""
+    (made / left).write_bytes(b"something")
+    (made / FILE).unlink()
+    if empty:
+        (made / FILE).touch()
+    before = content_of(made)
+    for read_only in (True, False):
+        with pytest.raises(CorruptDatabaseError, match=r"missing or empty, though .* is there; restore a backup"):
+            vecdb.open(made, read_only=read_only)
+    assert content_of(made) == before

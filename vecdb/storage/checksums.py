@@ -19,9 +19,11 @@ _LINK = struct.Struct("<qqqq")
 _NOT_SEALED = {"checksum", "last_label", "last_removal", "removal_floor"}
 
 
-def content_checksum(key: int, collection_id: int, id: str, kind: int, content: str | None) -> int:
-    """Of a record's id and content, and where they belong."""
-    return zlib.crc32(f"{key}\0{collection_id}\0{id}\0{kind}\0{content}".encode())
+def content_checksum(  # noqa: PLR0917  (the columns, in their order)
+    key: int, collection_id: int, id: str, kind: int, content: str | None, vector_count: int
+) -> int:
+    """Of a record's id and content, where they belong, and how many vectors it has."""
+    return zlib.crc32(f"{key}\0{collection_id}\0{id}\0{kind}\0{vector_count}\0{content}".encode())
 
 
 def metadata_checksum(key: int, metadata: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from sqlalchemy import select
 
 from vecdb.storage.checksums import content_checksum, is_sealed, link_checksum, metadata_checksum
 from vecdb.storage.contents import blob_fits, blob_hashes, content_hash, is_readable, source_hashes
+from vecdb.storage.embedding_cache import is_as_remembered
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.findings import ADD_AGAIN, FIX, RESTORE, Finding, counted
 from vecdb.storage.stored_values import json_object
@@ -28,7 +30,7 @@ class Damage:
     Attributes:
         findings: for the report.
         to_embed: (space id, record key): this record's vector must be made again.
-        content_hashes, vector_checksums, vector_hashes: (right value, key) of rows whose other columns
+        content_hashes, vector_hashes: (right value, key) of rows whose other columns
             prove them wrong.
         labels: (right label, record key, space id) of damaged links: the checksum says which vector it was.
         blob_references: (hash, record key) that are missing.
@@ -38,7 +40,6 @@ class Damage:
     findings: list[Finding] = field(default_factory=list)
     to_embed: set[tuple[int, int]] = field(default_factory=set)
     content_hashes: list[tuple[bytes, int]] = field(default_factory=list)
-    vector_checksums: list[tuple[int, int]] = field(default_factory=list)
     vector_hashes: list[tuple[bytes, int]] = field(default_factory=list)
     labels: list[tuple[int, int, int]] = field(default_factory=list)
     blob_references: list[tuple[bytes, int]] = field(default_factory=list)
@@ -81,7 +82,6 @@ def mend_references(transaction: Snapshot, damage: Damage) -> None:
 def mend_damage(transaction: Snapshot, damage: Damage) -> None:
     """Mend what the rest of its row says rightly, and drop what can be made anew."""
     transaction.write_many("UPDATE records SET content_hash = ? WHERE key = ?", damage.content_hashes)
-    transaction.write_many("UPDATE vectors SET checksum = ? WHERE label = ?", damage.vector_checksums)
     transaction.write_many("UPDATE OR IGNORE vectors SET hash = ? WHERE label = ?", damage.vector_hashes)
     transaction.write_many("DELETE FROM index_files WHERE generation = ?", damage.broken_files)
     _forget_damaged_cache(transaction)
@@ -147,9 +147,12 @@ def _small_tables(snapshot: Snapshot, damage: Damage) -> None:
 
 
 def _damaged_cache(snapshot: Snapshot) -> list[int]:
-    sql = "SELECT key, checksum, data FROM embedding_cache WHERE key > ? ORDER BY key"
+    sql = (
+        "SELECT key, checksum, fingerprint, metric, probe, source_hash, truncated, data "
+        "FROM embedding_cache JOIN embedding_origins ON id = origin_id WHERE key > ? ORDER BY key"
+    )
     pages = _pages(snapshot, sql)
-    return [key for rows in pages for key, crc, data in rows if not _fits(lambda d=data, c=crc: checksum(d) == c)]  # type: ignore[misc]
+    return [row[0] for rows in pages for row in rows if not is_as_remembered(*row[1:])]
 
 
 def _forget_damaged_cache(transaction: Snapshot) -> None:
@@ -165,14 +168,12 @@ def _vectors(snapshot: Snapshot, known: dict[int, _SpaceFacts], damage: Damage) 
             if space is None:
                 continue  # said by the references
             is_blob = isinstance(data, bytes) and len(data) == 4 * space.dimension
-            right_hash, right_crc = (vector_hash(data), checksum(data)) if is_blob else (b"", -1)
+            right_hash, right_crc = (vector_hash(data), checksum(data, label)) if is_blob else (b"", -1)
             if is_blob and right_hash == digest and right_crc == crc:
                 continue
             what = f"the vector with label {label} is damaged"
             advice = FIX
-            if is_blob and right_hash == digest:
-                damage.vector_checksums.append((right_crc, label))
-            elif is_blob and right_crc == crc:
+            if is_blob and right_crc == crc:
                 damage.vector_hashes.append((right_hash, label))
             else:
                 damage.damaged_labels.add(label)
@@ -186,26 +187,28 @@ def _records(snapshot: Snapshot, known: dict[int, _SpaceFacts], damage: Damage) 
     for key, space in known.items():
         by_collection.setdefault(space.collection_id, []).append((key, space))
     sql = (
-        "SELECT key, collection_id, id, kind, content, content_hash, metadata, content_checksum, metadata_checksum "
-        "FROM records WHERE key > ? ORDER BY key"
+        "SELECT key, collection_id, id, kind, content, content_hash, vector_count, metadata, content_checksum, "
+        "metadata_checksum FROM records WHERE key > ? ORDER BY key"
     )
     for rows in _pages(snapshot, sql):
         links = _links(snapshot, rows[0][0], rows[-1][0], known, damage)
-        linked = {key for key, _ in links}
+        linked = Counter(key for key, _ in links)
         references = set(
             snapshot.rows(
                 "SELECT record_key, blob_hash FROM blob_references WHERE record_key BETWEEN ? AND ?",
                 (rows[0][0], rows[-1][0]),
             )
         )
-        for key, owner, id, kind, content, digest, metadata, of_content, of_metadata in rows:
+        for key, owner, id, kind, content, digest, vector_count, metadata, of_content, of_metadata in rows:
             where, shown = f"collection {names.get(owner, owner)!r}", f"{id!r:.60}"
             is_sound = _fits(lambda: metadata_checksum(key, metadata) == of_metadata)  # noqa: B023  (called at once)
             if not is_sound or json_object(metadata) is None:  # a checksum made by a stranger is right
                 advice = "give it its metadata again (update_metadata), or delete it"
                 damage.findings.append(Finding(where, f"the metadata of record {shown} is damaged", "", advice))
-            is_sound = _fits(lambda: content_checksum(key, owner, id, kind, content) == of_content)  # noqa: B023
-            if not is_sound or type(id) is not str or not is_readable(kind, content):
+            columns = key, owner, id, kind, content, vector_count
+            is_sound = _fits(lambda: content_checksum(*columns) == of_content)  # noqa: B023
+            is_typed = type(id) is str and type(vector_count) is int  # a checksum made by a stranger is right
+            if not is_sound or not is_typed or not is_readable(kind, content):
                 damage.findings.append(Finding(where, f"the record {shown} is damaged", "", ADD_AGAIN))
                 continue
             if content_hash(kind, content) != digest:
@@ -216,8 +219,10 @@ def _records(snapshot: Snapshot, known: dict[int, _SpaceFacts], damage: Damage) 
                 damage.findings.append(Finding(where, f"bytes of record {shown} are not marked as needed", "", FIX))
             sources = source_hashes(kind, content)
             embedding = [(n, space) for n, space in by_collection.get(owner, ()) if _embeds(space, sources)]
-            if key not in linked and not embedding:
-                damage.findings.append(Finding(where, f"the record {shown} has no vector in any space", "", ADD_AGAIN))
+            brought = linked[key] - sum((key, n) in links for n, _ in embedding)
+            if brought < vector_count - len(embedding):
+                what = f"the record {shown} lost a vector that it brought"
+                damage.findings.append(Finding(where, what, "", ADD_AGAIN))
             for space_id, space in embedding:
                 link = links.get((key, space_id))
                 if link is None or link.source_hash != sources[space.source]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from vecdb.storage.checksums import row_checksum
 from vecdb.storage.engine import Snapshot
 from vecdb.vectors import checksum
 
@@ -15,10 +16,10 @@ _AT_ONCE = 500
 
 _SPACES = "SELECT id, coalesce(probe, x'') FROM spaces WHERE fingerprint = ? AND metric = ?"
 _STORED = """
-    SELECT source_hash, data, vectors.checksum, truncated FROM record_vectors JOIN vectors USING (label)
+    SELECT vectors.checksum, source_hash, truncated, data, label FROM record_vectors JOIN vectors USING (label)
     WHERE record_vectors.space_id = ?"""
 _ORIGINS = "SELECT id, probe FROM embedding_origins WHERE fingerprint = ? AND metric = ?"
-_DELETED = "SELECT source_hash, data, checksum, truncated FROM embedding_cache WHERE origin_id = ?"
+_DELETED = "SELECT checksum, source_hash, truncated, data FROM embedding_cache WHERE origin_id = ?"
 
 
 class KnownVector(NamedTuple):
@@ -40,24 +41,38 @@ def known_vectors(
     """
     found: dict[bytes, KnownVector] = {}
     wanted = list(hashes)
-    for origins, vectors in ((_SPACES, _STORED), (_ORIGINS, _DELETED)):
-        for key, probe in snapshot.rows(origins, (fingerprint, metric)):
-            if comparable(probe):
-                _look_up(snapshot, vectors, key, [digest for digest in wanted if digest not in found], found)
+    for key, probe in snapshot.rows(_SPACES, (fingerprint, metric)):
+        if comparable(probe):
+            for crc, digest, cut, data, label in _look_up(snapshot, _STORED, key, wanted, found):
+                if _is_sound(data, label, crc):
+                    found[digest] = KnownVector(data, bool(cut))
+    for key, probe in snapshot.rows(_ORIGINS, (fingerprint, metric)):
+        if comparable(probe):
+            for crc, digest, cut, data in _look_up(snapshot, _DELETED, key, wanted, found):
+                if is_as_remembered(crc, fingerprint, metric, probe, digest, cut, data):
+                    found[digest] = KnownVector(data, bool(cut))
     return found
 
 
 def _look_up(
-    snapshot: Snapshot, sql: str, key: int, wanted: Sequence[bytes], found: dict[bytes, KnownVector]
-) -> None:
-    for start in range(0, len(wanted), _AT_ONCE):
-        part = wanted[start : start + _AT_ONCE]
-        rows = snapshot.rows(f"{sql} AND source_hash IN ({','.join('?' * len(part))})", (key, *part))
-        found.update((digest, KnownVector(data, bool(cut))) for digest, data, crc, cut in rows if _is_sound(data, crc))
+    snapshot: Snapshot, sql: str, key: int, wanted: Sequence[bytes], found: Mapping[bytes, KnownVector]
+) -> list[Any]:
+    """Rows of those contents whose vector is not found yet."""
+    rows: list[Any] = []
+    left = [digest for digest in wanted if digest not in found]
+    for start in range(0, len(left), _AT_ONCE):
+        part = left[start : start + _AT_ONCE]
+        rows += snapshot.rows(f"{sql} AND source_hash IN ({','.join('?' * len(part))})", (key, *part))
+    return rows
 
 
-def _is_sound(data: object, crc: object) -> bool:
-    return type(data) is bytes and checksum(data) == crc
+def _is_sound(data: object, label: int, crc: object) -> bool:
+    return type(data) is bytes and checksum(data, label) == crc
+
+
+def is_as_remembered(crc: object, *row: object) -> bool:
+    """Whether `crc` is that of a remembered vector: fingerprint, metric, probe, source hash, truncated, data."""
+    return crc == row_checksum(*row)
 
 
 _PUT_ORIGINS = """
@@ -68,9 +83,11 @@ _REMEMBER = """
         SELECT spaces.id, embedding_origins.id FROM spaces JOIN embedding_origins USING (fingerprint, metric)
         WHERE embedding_origins.probe = coalesce(spaces.probe, x''))
     INSERT OR REPLACE INTO embedding_cache (origin_id, source_hash, truncated, checksum, data)
-    SELECT origin_id, source_hash, truncated, vectors.checksum, data
+    SELECT origin_id, source_hash, truncated,
+        row_checksum(fingerprint, metric, coalesce(probe, x''), source_hash, truncated, data), data
     FROM record_vectors JOIN vectors USING (label) JOIN origins ON origins.space_id = record_vectors.space_id
-    WHERE source_hash IS NOT NULL AND """
+    JOIN spaces ON spaces.id = record_vectors.space_id
+    WHERE source_hash IS NOT NULL AND is_sound(data, label, vectors.checksum) AND """
 
 
 def remember_records(transaction: Snapshot, keys: Sequence[int]) -> None:
@@ -88,6 +105,8 @@ def remember_collection(transaction: Snapshot, collection_id: int) -> None:
 
 
 def _remember(transaction: Snapshot, condition: str, parameters: Sequence[object]) -> None:
+    transaction.driver.create_function("row_checksum", -1, row_checksum, deterministic=True)
+    transaction.driver.create_function("is_sound", 3, _is_sound, deterministic=True)
     transaction.driver.execute(_PUT_ORIGINS)
     transaction.driver.execute(_REMEMBER + condition, parameters)
     transaction.driver.execute(

@@ -35,12 +35,12 @@ class StoredRecord:
     truncated: frozenset[int]
 
 
-_READ = "key, collection_id, id, kind, content, metadata, content_checksum, metadata_checksum"
+_READ = "key, collection_id, id, kind, content, vector_count, metadata, content_checksum, metadata_checksum"
 _COLUMNS = f"SELECT {_READ} FROM records WHERE collection_id = ?"
 _BY_ID = f"{_COLUMNS} AND id IN (SELECT value FROM json_each(?))"
 _PAGE = f"{_COLUMNS} AND key > ? ORDER BY key LIMIT ?"
 _VECTORS = """
-    SELECT record_key, record_vectors.space_id, data, vectors.checksum, truncated
+    SELECT record_key, record_vectors.space_id, label, data, vectors.checksum, truncated
     FROM record_vectors JOIN vectors USING (label) WHERE record_key IN (SELECT value FROM json_each(?))"""
 _COUNT = "SELECT count(*) FROM records WHERE collection_id = ?"
 _BLOB = "SELECT data FROM blobs WHERE hash = ?"
@@ -85,13 +85,13 @@ def _sound(rows: Sequence[Any]) -> list[Any]:
     sound = [
         row
         for row in rows
-        if content_checksum(row[-8], row[-7], row[-6], row[-5], row[-4]) == row[-2]
-        and metadata_checksum(row[-8], row[-3]) == row[-1]
+        if content_checksum(row[-9], row[-8], row[-7], row[-6], row[-5], row[-4]) == row[-2]
+        and metadata_checksum(row[-9], row[-3]) == row[-1]
     ]
     if len(sound) < len(rows):
         first = next(row for row in rows if row not in sound)
         warnings.warn(
-            f"{len(rows) - len(sound)} stored record(s) are damaged (first: {first[-6]!r:.60}) and are left out; "
+            f"{len(rows) - len(sound)} stored record(s) are damaged (first: {first[-7]!r:.60}) and are left out; "
             "run `vecdb check`",
             VecdbWarning,
             stacklevel=2,
@@ -104,17 +104,15 @@ def _with_vectors(snapshot: Snapshot, found_rows: Sequence[Any]) -> list[StoredR
     rows = _sound(found_rows)
     found: dict[int, dict[int, Vector]] = {row[0]: {} for row in rows}
     truncated: dict[int, set[int]] = {}
-    damaged = 0
-    for key, space_id, data, crc, cut in snapshot.rows(_VECTORS, (json.dumps(list(found)),)):
-        if key in found and type(data) is bytes and not len(data) % 4 and checksum(data) == crc:
+    for key, space_id, label, data, crc, cut in snapshot.rows(_VECTORS, (json.dumps(list(found)),)):
+        if key in found and type(data) is bytes and not len(data) % 4 and checksum(data, label) == crc:
             found[key][space_id] = from_blobs([data], len(data) // 4)[0]
-        else:
-            damaged += 1
         if cut:
             truncated.setdefault(key, set()).add(space_id)
-    if damaged:
+    incomplete = [row[0] for row in rows if row[5] != len(found[row[0]])]
+    if incomplete:
         warnings.warn(
-            f"{damaged} stored vector(s) are damaged and left out of their records; run `vecdb check`",
+            f"vectors of {len(incomplete)} record(s) are damaged or lost, and left out of them; run `vecdb check`",
             VecdbWarning,
             stacklevel=2,
         )
@@ -127,7 +125,7 @@ def _with_vectors(snapshot: Snapshot, found_rows: Sequence[Any]) -> list[StoredR
             found[key],
             frozenset(truncated.get(key, ())),
         )
-        for key, _, id, kind, content, metadata, _, _ in rows
+        for key, _, id, kind, content, _, metadata, _, _ in rows
     ]
 
 

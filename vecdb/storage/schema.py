@@ -61,6 +61,7 @@ def open_engine(folder: Path, *, read_only: bool, durability: Durability, timeou
     _check_path(folder)
     warn_of_network_file_system(folder)
     if not _has_tables(folder / DATABASE_FILE):
+        _require_nothing_lost(folder)
         if read_only:
             raise NotFoundError(f"there is no vecdb database at {folder}; check the path", name=str(folder))
         _make(folder, durability, timeout)
@@ -73,6 +74,17 @@ def open_engine(folder: Path, *, read_only: bool, durability: Durability, timeou
         engine.close()
         raise
     return engine
+
+
+def _require_nothing_lost(folder: Path) -> None:
+    """Raise if there was a database here: an empty one in its place would be a wrong answer to everything."""
+    log = folder / f"{DATABASE_FILE}-wal"
+    graphs = list((folder / INDEX_FOLDER).glob("*.hnsw"))
+    if graphs or (_has_content(log) and not _has_content(folder / DATABASE_FILE)):
+        left = (graphs or [log])[0].name
+        raise CorruptDatabaseError(
+            f"{folder / DATABASE_FILE} is missing or empty, though {left} is there; restore a backup"
+        )
 
 
 def _check_path(folder: Path) -> None:
@@ -151,6 +163,7 @@ def _create(folder: Path, durability: Durability) -> None:
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(folder / DATABASE_FILE, isolation_level=None)
         connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+        connection.execute("PRAGMA synchronous = FULL")  # a log without its file would look like a loss
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         configure(connection, durability)

@@ -78,6 +78,7 @@ spaces = Table(
 )
 
 # kind: 0 nothing, 1 text, 2 JSON that describes files, images, sounds and fields (see contents.py).
+# vector_count: in how many spaces it has a vector.
 # A key is never reused, and keeps its place when the record is replaced: it is the insertion order.
 records = Table(
     "records",
@@ -89,6 +90,7 @@ records = Table(
     Column("content", Text),
     Column("content_hash", LargeBinary, nullable=False),
     Column("metadata", Text, nullable=False),
+    Column("vector_count", Integer, nullable=False, server_default=text("0")),
     _checksum_column("content_checksum"),
     _checksum_column("metadata_checksum"),
     UniqueConstraint("collection_id", "id"),

@@ -69,7 +69,7 @@ def _checked(rows: Sequence[tuple[int, Any, Any]], dimension: int) -> tuple[Labe
 
 
 def _is_sound(label: int, crc: Any, data: Any, dimension: int) -> bool:
-    return label > 0 and type(data) is bytes and len(data) == 4 * dimension and checksum(data) == crc
+    return label > 0 and type(data) is bytes and len(data) == 4 * dimension and checksum(data, label) == crc
 
 
 def removals_after(snapshot: Snapshot, space_id: int, after: int) -> Labels:

@@ -69,8 +69,8 @@ def existing_records(
 ) -> dict[str, Existing]:
     """Those of these ids that are stored, by id."""
     rows = snapshot.rows(
-        "SELECT id, key, content_hash, metadata, kind, content, content_checksum, metadata_checksum FROM records "
-        "WHERE collection_id = ? AND id IN (SELECT value FROM json_each(?))",
+        "SELECT id, key, content_hash, metadata, kind, content, vector_count, content_checksum, metadata_checksum "
+        "FROM records WHERE collection_id = ? AND id IN (SELECT value FROM json_each(?))",
         (collection_id, json.dumps(list(ids))),
     )
     found = {
@@ -79,10 +79,10 @@ def existing_records(
             content_hash,
             metadata,
             {},
-            content_checksum(key, collection_id, id, kind, content) != of_content
+            content_checksum(key, collection_id, id, kind, content, vector_count) != of_content
             or metadata_checksum(key, metadata) != of_metadata,
         )
-        for id, key, content_hash, metadata, kind, content, of_content, of_metadata in rows
+        for id, key, content_hash, metadata, kind, content, vector_count, of_content, of_metadata in rows
     }
     if with_vectors and found:
         by_key = {existing.key: existing for existing in found.values()}
@@ -103,8 +103,8 @@ def insert_records(transaction: Snapshot, collection_id: int, new: Sequence[NewR
     """Store records with ids that are not stored yet; a stored one raises `sqlite3.IntegrityError`."""
     first = _sequence(transaction, "records") + 1
     transaction.write_many(
-        "INSERT INTO records (key, collection_id, id, kind, content, content_hash, metadata, content_checksum, "
-        "metadata_checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO records (key, collection_id, id, kind, content, content_hash, metadata, vector_count, "
+        "content_checksum, metadata_checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 key,
@@ -114,7 +114,8 @@ def insert_records(transaction: Snapshot, collection_id: int, new: Sequence[NewR
                 record.content,
                 record.content_hash,
                 record.metadata,
-                content_checksum(key, collection_id, record.id, record.kind, record.content),
+                len(record.vectors),
+                _content_checksum(key, collection_id, record),
                 metadata_checksum(key, record.metadata),
             )
             for key, record in enumerate(new, first)
@@ -137,15 +138,16 @@ def replace_records(transaction: Snapshot, collection_id: int, changed: Sequence
         "DELETE FROM blob_references WHERE record_key IN (SELECT value FROM json_each(?))", (listed,)
     )
     transaction.write_many(
-        "UPDATE records SET kind = ?, content = ?, content_hash = ?, metadata = ?, content_checksum = ?, "
-        "metadata_checksum = ? WHERE key = ?",
+        "UPDATE records SET kind = ?, content = ?, content_hash = ?, metadata = ?, vector_count = ?, "
+        "content_checksum = ?, metadata_checksum = ? WHERE key = ?",
         [
             (
                 record.kind,
                 record.content,
                 record.content_hash,
                 record.metadata,
-                content_checksum(key, collection_id, record.id, record.kind, record.content),
+                len(record.vectors),
+                _content_checksum(key, collection_id, record),
                 metadata_checksum(key, record.metadata),
                 key,
             )
@@ -156,6 +158,10 @@ def replace_records(transaction: Snapshot, collection_id: int, changed: Sequence
     _drop_orphans(transaction, old)
     if hashes:
         drop_unused_blobs(transaction)
+
+
+def _content_checksum(key: int, collection_id: int, record: NewRecord) -> int:
+    return content_checksum(key, collection_id, record.id, record.kind, record.content, len(record.vectors))
 
 
 def update_metadata(transaction: Snapshot, changes: Iterable[tuple[int, str]]) -> None:
@@ -245,7 +251,8 @@ def _put_vectors(transaction: Snapshot, space_id: int, found: Sequence[bytes]) -
     distinct = dict(zip(hashes, found, strict=True))
     first = _sequence(transaction, "vectors") + 1
     rows = [
-        (label, space_id, digest, checksum(data), data) for label, (digest, data) in enumerate(distinct.items(), first)
+        (label, space_id, digest, checksum(data, label), data)
+        for label, (digest, data) in enumerate(distinct.items(), first)
     ]
     inserted = transaction.write_many(
         "INSERT OR IGNORE INTO vectors (label, space_id, hash, checksum, data) VALUES (?, ?, ?, ?, ?)", rows
@@ -273,7 +280,7 @@ def _stored_labels(transaction: Snapshot, space_id: int, vectors: Mapping[bytes,
             (space_id, *part),
         ):
             sound = vectors[digest]
-            is_sound = data == sound and crc == checksum(sound)
+            is_sound = data == sound and crc == checksum(sound, label)
             labels[digest] = label if is_sound else _replace_vector(transaction, space_id, label, sound)
     return labels
 
