@@ -295,11 +295,7 @@ def checksum_not_compared() -> None:
 def index_neither_synced_nor_compared() -> None:
     """An index file is not synced before it is published, and loaded without comparing its checksum."""
 
-    def write_graph(path: Path, save: Callable[[bytes], int]) -> None:
-        path.open("xb").close()
-        save(os.fsencode(path))
-
-    replace("vecdb.index.hnsw_file", "write_graph", write_graph)
+    replace("vecdb.index.hnsw_file", "write_graph", lambda path, save: save(os.fsencode(path)))
     _unchecked_loading()
 
 

@@ -160,7 +160,7 @@ def apart(module: str, run: Run) -> Outcome:
         return Outcome(skipped=f"the shim does not compile with this C library: {built.stderr[-500:]}")
     scratch = run.scratch / "apart"
     scratch.mkdir()
-    arguments = json.dumps([module, run.count, run.seed, str(scratch.resolve())])
+    arguments = json.dumps([module, run.count, run.seed, str(scratch.resolve()), run.most_failures])
     answer = run.scratch / "outcome.json"
     done = subprocess.run(
         [sys.executable, "-m", "tests.torture.shim", arguments, str(answer)],
@@ -176,8 +176,11 @@ def apart(module: str, run: Run) -> Outcome:
 
 
 def _main() -> None:
-    module, count, seed, scratch = json.loads(sys.argv[1])
-    run = Run(count, seed, Path(scratch), lambda line: print(f"{module}: {line}", file=sys.stderr, flush=True))
+    module, count, seed, scratch, most_failures = json.loads(sys.argv[1])
+    importlib.import_module("tests.torture.mutants").apply_from_environment()
+    run = Run(
+        count, seed, Path(scratch), lambda line: print(f"{module}: {line}", file=sys.stderr, flush=True), most_failures
+    )
     outcome = importlib.import_module(f"tests.torture.{module}").attack(run)
     Path(sys.argv[2]).write_text(json.dumps(asdict(outcome)), "utf-8")
 
