@@ -11,6 +11,7 @@ import pytest
 
 import vecdb
 from tests.storage.embedders import Bytes, Counting
+from tests.storage.refused import GOOD
 
 
 @pytest.fixture
@@ -171,3 +172,16 @@ def test_a_backup_does_not_go_into_the_database(tmp_path):
 
 def test_the_vectors_of_a_record_do_not_fill_the_screen():
     assert "vectors" not in repr(vecdb.Record("a", "x", {}, [0.5] * 500))
+
+
+def test_an_iteration_ends_and_shows_no_id_twice_while_records_are_added(vectors):
+    """One that is deleted and added again meanwhile would come a second time, as the newest."""
+    vectors.add([None] * 3, ids=["a", "b", "c"], vectors=[GOOD] * 3)
+    seen = []
+    for number, record in enumerate(vectors):
+        seen.append(record.id)
+        vectors.delete([record.id])
+        vectors.add([None] * 2, ids=[record.id, f"new {number}"], vectors=[GOOD] * 2)
+        assert number < 10
+    assert seen == ["a", "b", "c"]
+    assert [record.id for record in vectors] == ["a", "new 0", "b", "new 1", "c", "new 2"]

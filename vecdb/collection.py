@@ -18,7 +18,7 @@ from vecdb.storage.contents import check_id, encode_metadata
 from vecdb.storage.engine import DatabaseEngine, Snapshot
 from vecdb.storage.failures import NewFailure, drop_failures, read_failures
 from vecdb.storage.filters import Filter
-from vecdb.storage.records import StoredRecord, contains, count, get_records, read_page
+from vecdb.storage.records import StoredRecord, contains, count, get_records, newest_key, read_page
 from vecdb.storage.spaces import check_collection
 from vecdb.storage.vector_rows import count_vectors
 from vecdb.storage.writes import delete_records, existing_records, find_keys, update_metadata
@@ -274,11 +274,16 @@ class Collection:
             return contains(snapshot, self._key, wanted)
 
     def __iter__(self) -> Iterator[Record]:
-        """All records in insertion order, a page at a time; writing meanwhile is allowed."""
+        """All records in insertion order, a page at a time; writing meanwhile is allowed.
+
+        What is added after the beginning is not shown, so that it ends, and shows no id twice.
+        """
         after: int | None = 0
+        until = None
         while after is not None:
             with self._snapshot() as snapshot:
-                page, after = read_page(snapshot, self._key, after)
+                until = newest_key(snapshot) if until is None else until
+                page, after = read_page(snapshot, self._key, after, until)
             for stored in page:
                 yield self._record(stored)
 

@@ -38,7 +38,7 @@ class StoredRecord:
 _READ = "key, collection_id, id, kind, content, vector_count, metadata, content_checksum, metadata_checksum"
 _COLUMNS = f"SELECT {_READ} FROM records WHERE collection_id = ?"
 _BY_ID = f"{_COLUMNS} AND id IN (SELECT value FROM json_each(?))"
-_PAGE = f"{_COLUMNS} AND key > ? ORDER BY key LIMIT ?"
+_PAGE = f"{_COLUMNS} AND key > ? AND key <= ? ORDER BY key LIMIT ?"
 _VECTORS = """
     SELECT record_key, record_vectors.space_id, label, data, vectors.checksum, truncated
     FROM record_vectors JOIN vectors USING (label) WHERE record_key IN (SELECT value FROM json_each(?))"""
@@ -65,9 +65,17 @@ def get_records(snapshot: Snapshot, collection_id: int, ids: Sequence[str]) -> d
     return {record.id: record for record in _with_vectors(snapshot, rows)}
 
 
-def read_page(snapshot: Snapshot, collection_id: int, after: int) -> tuple[list[StoredRecord], int | None]:
-    """The next records in insertion order, with keys above `after`, and the key to go on after; None at the end."""
-    rows = snapshot.rows(_PAGE, (collection_id, after, PAGE))
+def newest_key(snapshot: Snapshot) -> int:
+    """The highest key of all records, 0 where there is none."""
+    return int(snapshot.rows("SELECT coalesce(max(key), 0) FROM records")[0][0])
+
+
+def read_page(snapshot: Snapshot, collection_id: int, after: int, until: int) -> tuple[list[StoredRecord], int | None]:
+    """The next records in insertion order, with keys above `after` and up to `until`, and the key to go on after.
+
+    That is None at the end.
+    """
+    rows = snapshot.rows(_PAGE, (collection_id, after, until, PAGE))
     return _with_vectors(snapshot, rows), rising(rows[-1][0], after) if rows else None
 
 
