@@ -23,8 +23,8 @@ def problems(writes, reads):
         ([("a", 1, 5)], [(ABSENT, 2, 3), ("a", 3, 4), ("a", 6, 7)]),  # during a write both are right
         ([("a", 1, 4), ("b", 2, 3)], [("a", 5, 6)]),  # of two at a time either may be the last
         ([("a", 1, 2), (ABSENT, 3, 4)], [("a", 2, 3.5), (ABSENT, 5, 6)]),
-        ([("a", 1, 2), ("b", 3, math.inf)], [("a", 100, 101)]),  # one that was killed is there or not
-        ([("a", 1, 2), ("b", 3, math.inf)], [("b", 100, 101)]),
+        ([("a", 1, 2), ("b", 3, 4, False)], [("a", 100, 101)]),  # one that was killed is there or not
+        ([("a", 1, 2), ("b", 3, 4, False)], [("b", 100, 101)]),
     ],
 )
 def test_what_may_have_happened_is_accepted(writes, reads):
@@ -40,6 +40,7 @@ def test_what_may_have_happened_is_accepted(writes, reads):
         ([("a", 1, 2), ("b", 3, 4)], [("a", 5, 6)], "overwritten before"),
         ([("a", 1, 2), (ABSENT, 3, 4)], [("a", 5, 6)], "overwritten before"),
         ([("a", 1, 2), ("b", 3, 10)], [("b", 4, 5), ("a", 6, 7)], "older than what was read before"),
+        ([("a", 1, 2, False), ("b", 3, 4)], [("a", 5, 6)], "overwritten before"),
         ([("a", 1, 10)], [("a", 2, 3), (ABSENT, 4, 5)], "older than what was read before"),
     ],
 )

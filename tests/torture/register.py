@@ -16,11 +16,12 @@ ABSENT = None
 
 
 class Write(NamedTuple):
-    """Of a value, in flight from `begin` to `end` (infinite: nobody knows whether, or when it was done)."""
+    """Of a value, in flight from `begin` to `end`; one that is not `sure` may not have happened at all."""
 
     value: str | None
     begin: float
     end: float
+    sure: bool = True
 
 
 class Read(NamedTuple):
@@ -39,7 +40,7 @@ def impossible_reads(writes: Iterable[Write], reads: Iterable[Read]) -> list[str
     absent = sorted((write for write in writes if write.value is ABSENT), key=lambda write: write.begin)
     absent_since = [write.begin for write in absent]
     latest_end = _running_maximum([write.end for write in absent])
-    overwritten = _Latest([(write.end, write.begin) for write in writes])
+    overwritten = _Latest([(write.end, write.begin) for write in writes if write.sure])
     problems, seen = [], []
     found: list[tuple[Read, Write]] = []
     for read in sorted(reads, key=lambda read: read.end):
