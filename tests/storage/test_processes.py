@@ -22,6 +22,12 @@ from vecdb import DatabaseLockedError
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 ROOT = Path(__file__).parents[2]
+HOLDER = """
+import sys, vecdb
+with vecdb.open(sys.argv[1]) as database, database._engine.transaction():
+    print("holding", flush=True)
+    sys.stdin.read()
+"""
 WRITER = """
 import sys
 import numpy as np
@@ -119,15 +125,9 @@ vecdb.open(sys.argv[1])
 
 
 def test_a_writer_that_waits_names_the_one_that_does_not_let_go(folder):
-    holder = """
-import sys, vecdb
-with vecdb.open(sys.argv[1]) as database, database._engine.transaction():
-    print("holding", flush=True)
-    sys.stdin.read()
-"""
     vecdb.open(folder).close()
     with (
-        child(holder, folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
+        child(HOLDER, folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
         vecdb.open(folder, timeout=0.2) as database,
     ):
         assert other.stdout.readline() == "holding\n"
@@ -140,6 +140,31 @@ with vecdb.open(sys.argv[1]) as database, database._engine.transaction():
         other.kill()
         other.wait()
         database.create_collection("c", dimension=2)  # the dead hold nothing
+
+
+def test_threads_that_wait_together_name_the_process_that_does_not_let_go(folder):
+    """While one of them waits for the other process, the rest wait for that one: it holds nothing itself."""
+    vecdb.open(folder).close()
+    with (
+        child(HOLDER, folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
+        vecdb.open(folder, timeout=0.3) as database,
+    ):
+        assert other.stdout.readline() == "holding\n"
+        holders = []
+
+        def write(name):
+            try:
+                database.create_collection(name, dimension=2)
+            except DatabaseLockedError as error:
+                holders.append(error.holder)
+
+        threads = [threading.Thread(target=write, args=(f"c{number}",)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert holders == [other.pid] * 4
+        other.kill()
 
 
 def test_a_thread_that_does_not_let_go(database):

@@ -88,29 +88,33 @@ class WriterLock:
         self._timeout = timeout
         self._thread_lock = threading.Lock()
         self._descriptor: int | None = None
+        self._is_held = False
 
     def __enter__(self) -> None:
         deadline = time.monotonic() + self._timeout
         if not self._thread_lock.acquire(timeout=self._timeout):
-            raise self._locked_error(os.getpid())
+            # The thread that has this lock may itself be waiting for another process.
+            raise self._locked_error(os.getpid() if self._is_held else self._holder())
         locked = False
         try:
             descriptor = self._open()
             wait = _FIRST_WAIT
             while not _try_lock(descriptor):
                 if time.monotonic() > deadline:
-                    raise self._locked_error(self._holder(descriptor))
+                    raise self._locked_error(self._holder())
                 time.sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
-            locked = True
+            locked = self._is_held = True
             self._name_holder(descriptor)
         except BaseException:
+            self._is_held = False
             if locked and self._descriptor is not None:
                 _unlock(self._descriptor)
             self._thread_lock.release()
             raise
 
     def __exit__(self, *exc: object) -> None:
+        self._is_held = False
         if self._descriptor is not None:
             _unlock(self._descriptor)
         self._thread_lock.release()
@@ -134,6 +138,7 @@ class WriterLock:
     def reset_after_fork(self) -> None:
         """In a forked child: forget the parent's lock without letting go of it."""
         self._thread_lock = threading.Lock()
+        self._is_held = False
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -159,10 +164,11 @@ class WriterLock:
         except OSError:
             return
 
-    def _holder(self, descriptor: int) -> int | None:
+    def _holder(self) -> int | None:
+        # Not by the descriptor, whose position the thread that waits for the file may be using.
         try:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            return int(os.read(descriptor, 20))
+            with self._path.open("rb") as file:
+                return int(file.read(20))
         except (OSError, ValueError):
             return None
 
