@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from vecdb.errors import DatabaseLockedError, ReadOnlyError
+from vecdb.errors import DatabaseLockedError, DiskFullError, ReadOnlyError, StorageError
 
 if sys.platform == "win32":  # pragma: no cover  (the tests run on Linux)
     import msvcrt
@@ -71,6 +73,18 @@ def is_abandoned(path: Path) -> bool:
 
 
 _OLD = 3600.0  # seconds; nobody writes one file for so long
+_READ_ONLY: tuple[type[StorageError], str] = (
+    ReadOnlyError,
+    "make the folder writable or open the database with read_only=True",
+)
+_REFUSED: Mapping[int, tuple[type[StorageError], str]] = {
+    errno.ENOSPC: (DiskFullError, "free some space"),
+    errno.EDQUOT: (DiskFullError, "free some space"),
+    errno.EMFILE: (StorageError, "close files that are not needed"),
+    errno.ENFILE: (StorageError, "close files that are not needed"),
+    errno.ENOMEM: (StorageError, "free some memory"),
+    errno.EIO: (StorageError, "look after the disk"),
+}
 _FIRST_WAIT = 0.0005
 _LONGEST_WAIT = 0.02
 
@@ -99,7 +113,7 @@ class WriterLock:
         try:
             descriptor = self._open()
             wait = _FIRST_WAIT
-            while not _try_lock(descriptor):
+            while not self._try(descriptor):
                 if time.monotonic() > deadline:
                     raise self._locked_error(self._holder())
                 time.sleep(wait)
@@ -143,6 +157,15 @@ class WriterLock:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def _try(self, descriptor: int) -> bool:
+        try:
+            return _try_lock(descriptor)
+        except OSError as error:
+            raise StorageError(
+                f"cannot lock {self._path}: {error.strerror}; a database needs a file system that has locks, try again "
+                "or put it elsewhere"
+            ) from error
+
     def _open(self) -> int:
         if self._descriptor is None:
             # In a stranger's folder it may be a link to a file that matters.
@@ -150,10 +173,8 @@ class WriterLock:
             try:
                 self._descriptor = os.open(self._path, flags, 0o600)
             except OSError as error:
-                raise ReadOnlyError(
-                    f"cannot write the lock file {self._path}: {error.strerror}; "
-                    "make the folder writable or open the database with read_only=True"
-                ) from error
+                kind, advice = _REFUSED.get(error.errno or 0, _READ_ONLY)
+                raise kind(f"cannot write the lock file {self._path}: {error.strerror}; {advice}") from error
         return self._descriptor
 
     def _name_holder(self, descriptor: int) -> None:
