@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 
 import vecdb
 from vecdb import DiskFullError
+from vecdb.storage.sqlite_errors import translated
 
 ROOM = 2_000_000
 
@@ -179,3 +183,31 @@ def test_a_disk_that_is_really_full(small_disk):
     with vecdb.open(small_disk / "a.vecdb") as database:
         assert len(database.collection("c")) == done
         assert database.check()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE])
+@pytest.mark.parametrize("name", [".", "backup.vecdb"])
+def test_what_sqlite_calls_an_input_output_error_is_a_full_disk_if_nothing_can_be_written(
+    tmp_path, monkeypatch, code, name
+):
+    """A backup has no folder yet, and the shared-memory file is the first to have no room: both were missed once."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
+    assert type(translated(error, tmp_path / name)) is vecdb.StorageError  # there is room: the disk is dying
+
+    class Full:
+        def __init__(self, dir, buffering):
+            assert dir == tmp_path
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return None
+
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    assert type(translated(error, tmp_path / name)) is DiskFullError

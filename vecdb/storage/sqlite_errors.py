@@ -34,6 +34,8 @@ _MESSAGES: Mapping[int, tuple[type[StorageError], str]] = {
     sqlite3.SQLITE_BUSY: (DatabaseLockedError, "another program holds its file; end that program"),
     sqlite3.SQLITE_LOCKED: (DatabaseLockedError, "another handle of this process holds it; close that handle"),
 }
+# A file that cannot be written, and the shared-memory file that cannot grow.
+_MAYBE_FULL = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 def _is_full(folder: Path) -> bool:
@@ -63,7 +65,7 @@ def translated(error: Exception, folder: Path) -> StorageError:
         )
     if "closed database" in str(original):
         return DatabaseClosedError(f"the database {folder} was closed; open it again with vecdb.open")
-    if code == sqlite3.SQLITE_IOERR_WRITE and _is_full(folder):
+    if code in _MAYBE_FULL and _is_full(folder if folder.is_dir() else folder.parent):  # a backup has no folder yet
         code = sqlite3.SQLITE_FULL
     if "malformed JSON" in str(original):
         return CorruptDatabaseError(f"database {folder}: the metadata of a record is damaged; run `vecdb check`")
