@@ -264,7 +264,6 @@ class Attack:
         for number, problems, left in ended.result:
             self.counts["states"] += 1
             self.counts["unfinished backups left"] += any(name.endswith(".unfinished") for name in left)
-            self.counts["other leftovers"] += any(name.startswith("leftover") for name in left)
             self.counts["indexes rebuilt"] += any("IndexRebuiltWarning" in text for text in left)
             if problems:
                 chance = plan.chance("state", number)

@@ -132,9 +132,8 @@ class Disk:
 
     def _file(self, step: Step) -> File:
         found = self._opened[step.file]
-        if not isinstance(found, File):
-            raise TypeError(f"{step} of a folder")
-        return found
+        # A temporary file without a name (O_TMPFILE) is opened by the path of its folder: nothing of it is left.
+        return found if isinstance(found, File) else File()
 
     def _at(self, path: str) -> File | Folder:
         found: File | Folder = self.tree
