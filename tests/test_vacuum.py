@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -172,3 +174,27 @@ def test_read_only(folder):
     vecdb.open(folder).close()
     with vecdb.open(folder, read_only=True) as database, pytest.raises(vecdb.ReadOnlyError):
         database.vacuum()
+
+
+@pytest.mark.parametrize(("unreadable", "works"), [("index", True), ("test.vecdb", False)])
+def test_a_folder_that_cannot_be_read_is_no_bare_error(database, folder, monkeypatch, unreadable, works):
+    database.create_collection("texts", embedder="counting").add(["a"], ids=["a"])
+
+    def refusing(real):
+        def listed(path):
+            if str(path).endswith(unreadable):
+                raise OSError(errno.EIO, "Input/output error")
+            return real(path)
+
+        return listed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", refusing(os.listdir))
+        patch.setattr(os, "scandir", refusing(os.scandir))
+        if works:
+            database.vacuum()
+        else:
+            with pytest.raises(vecdb.StorageError, match="look there for copies"):
+                database.vacuum()
+    assert "a" in database.collection("texts")
+    database.vacuum()

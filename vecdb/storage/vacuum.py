@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 from pathlib import Path
 
-from vecdb.errors import DatabaseLockedError
+from vecdb.errors import DatabaseLockedError, StorageError
 from vecdb.storage.engine import DATABASE_FILE, DatabaseEngine
 from vecdb.storage.manifest import drop_older_generations
 
@@ -47,15 +49,20 @@ def _is_emptied(driver: sqlite3.Connection) -> bool:
 
 def copies_before_upgrades(folder: Path) -> list[Path]:
     """What `upgrade` kept: it still holds what was deleted since, and is the user's to remove."""
-    return sorted(folder.glob(f"{DATABASE_FILE}.before-upgrade-*"))
+    try:
+        return sorted(path for path in folder.iterdir() if path.name.startswith(f"{DATABASE_FILE}.before-upgrade-"))
+    except OSError as error:
+        raise StorageError(
+            f"the space was given back, but {folder} cannot be read: {error.strerror}; look there for copies of before "
+            "an upgrade"
+        ) from error
 
 
 def size_of(folder: Path) -> int:
     """Bytes of all files in a folder."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:  # removed meanwhile by another process
-            continue
+    for place, _, names in os.walk(folder):  # passes over what cannot be read
+        for name in names:
+            with contextlib.suppress(OSError):  # removed meanwhile by another process
+                total += (Path(place) / name).stat().st_size
     return total
