@@ -14,8 +14,8 @@ from vecdb.storage.file_systems import file_system_type, is_shared, shared_file_
 
 MOUNTS = rb"""22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard
-30 27 0:40 / /home rw,relatime shared:7 master:2 - nfs4 server:/export rw,vers=4.2
-31 30 0:41 / /home/me/local\040disk rw - btrfs /dev/sdb1 rw
+30 27 0:40 / /shares rw,relatime shared:7 master:2 - nfs4 server:/export rw,vers=4.2
+31 30 0:41 / /shares/me/local\040disk rw - btrfs /dev/sdb1 rw
 32 27 0:42 /sub /data rw propagate_from:3 - cifs //server/share rw
 33 27 254:0 /srv/www /data/bound rw - ext4 /dev/vda rw
 34 27 0:44 / /tab\011and\134backslash rw - fuse.sshfs me@there:/ rw
@@ -32,12 +32,12 @@ MOUNTS = rb"""22 27 0:21 / /proc rw,relatime - proc proc rw
     [
         ("/", "ext4"),
         ("/var/lib/a.vecdb", "ext4"),
-        ("/home", "nfs4"),
-        ("/home/me/a.vecdb", "nfs4"),
-        ("/homes/a.vecdb", "ext4"),
-        ("/home/me/local disk/a.vecdb", "btrfs"),
-        ("/home/me/local disks/a.vecdb", "nfs4"),
-        ("/home/me/local\\040disk/a.vecdb", "nfs4"),
+        ("/shares", "nfs4"),
+        ("/shares/me/a.vecdb", "nfs4"),
+        ("/sharesx/a.vecdb", "ext4"),
+        ("/shares/me/local disk/a.vecdb", "btrfs"),
+        ("/shares/me/local disks/a.vecdb", "nfs4"),
+        ("/shares/me/local\\040disk/a.vecdb", "nfs4"),
         ("/data/a.vecdb", "cifs"),
         ("/data/bound/a.vecdb", "ext4"),
         ("/tab\tand\\backslash/a.vecdb", "fuse.sshfs"),
@@ -52,7 +52,7 @@ def test_the_longest_mount_point_above_a_place_counts(place, expected):
 def test_the_device_tells_a_mount_from_what_it_hides():
     assert file_system_type(MOUNTS, b"/hidden/below/a.vecdb", os.makedev(0, 46)) == "tmpfs"
     assert file_system_type(MOUNTS, b"/hidden/below/a.vecdb", os.makedev(0, 45)) == "lustre"
-    assert file_system_type(MOUNTS, b"/home/me", os.makedev(0, 999)) == "nfs4"  # no such device: by place alone
+    assert file_system_type(MOUNTS, b"/shares/me", os.makedev(0, 999)) == "nfs4"  # no such device: by place alone
 
 
 @pytest.mark.parametrize("mounts", [b"", b"nonsense\n\n - \n1 2 3\n - ext4", b"\xff" * 100, MOUNTS[:40]])
