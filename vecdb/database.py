@@ -19,6 +19,7 @@ from vecdb.embedder import EmbedderRef, is_timeout
 from vecdb.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
+    CorruptDatabaseError,
     DatabaseClosedError,
     InvalidInputError,
     ReadOnlyError,
@@ -358,7 +359,10 @@ class Database:
         self._check_open()
         if fix and self._engine.read_only:
             raise ReadOnlyError(f"the database {self.path} was opened with read_only=True; open it without to write")
-        spaces = {name: self._spaces_of(self.collection(name)) for name in self.collections()}
+        spaces = {}
+        for name in self.collections():
+            with contextlib.suppress(CollectionNotFoundError, CorruptDatabaseError):  # said by the check of its rows
+                spaces[name] = self._spaces_of(self.collection(name))
         return check_database(self._engine, spaces, fix=fix)
 
     def backup(self, path: str | os.PathLike[str], *, progress: Progress | None = None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vecdb.storage.engine import DatabaseEngine, Snapshot
 from vecdb.storage.findings import FIX, RESTORE, Finding, counted
+from vecdb.storage.stored_values import LARGEST_SEQUENCE
 from vecdb.storage.tables import metadata
 
 # Only what an embedder made can be made again, so only such a link may go.
@@ -14,7 +15,6 @@ _EMBEDDED = "space_id IN (SELECT id FROM spaces WHERE embedder IS NOT NULL)"
 _ORPHAN = "NOT EXISTS (SELECT 1 FROM record_vectors WHERE record_vectors.label = vectors.label)"
 _SEQUENCE = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = '{}'), 0)"
 _LABELS, _REMOVALS = _SEQUENCE.format("vectors"), _SEQUENCE.format("removals")
-_LARGEST = 2**62  # a sequence beyond this was not counted by anybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,10 @@ _RULES = (
         ),
     ),
     _Rule(
+        "a collection has no space",
+        "SELECT name FROM collections WHERE NOT EXISTS (SELECT 1 FROM spaces WHERE collection_id = collections.id)",
+    ),
+    _Rule(
         "metadata is not a JSON object",
         "SELECT id FROM records WHERE NOT json_valid(metadata) OR json_type(metadata) != 'object'",
         advice="give the record its metadata again (update_metadata), or restore a backup",
@@ -107,7 +111,7 @@ _RULES = (
         f"SELECT name FROM spaces WHERE last_label > {_LABELS} OR {_LABELS} < (SELECT max(label) FROM vectors)",
         (
             f"UPDATE spaces SET last_label = coalesce((SELECT max(label) FROM vectors WHERE space_id = spaces.id), 0) "
-            f"WHERE last_label > {_LARGEST}",
+            f"WHERE last_label > {LARGEST_SEQUENCE}",
             "INSERT INTO sqlite_sequence (name, seq) SELECT 'vectors', 0 "
             "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'vectors')",
             "UPDATE sqlite_sequence SET seq = max(seq, coalesce((SELECT max(label) FROM vectors), 0), "
@@ -120,7 +124,7 @@ _RULES = (
         f"OR {_REMOVALS} < (SELECT max(sequence) FROM removals)",
         (
             "UPDATE spaces SET last_removal = coalesce((SELECT max(sequence) FROM removals "
-            f"WHERE space_id = spaces.id), 0) WHERE last_removal > {_LARGEST}",
+            f"WHERE space_id = spaces.id), 0) WHERE last_removal > {LARGEST_SEQUENCE}",
             "INSERT INTO sqlite_sequence (name, seq) SELECT 'removals', 0 "
             "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'removals')",
             "UPDATE sqlite_sequence SET seq = max(seq, coalesce((SELECT max(sequence) FROM removals), 0), "
@@ -138,10 +142,10 @@ _RULES = (
     ),
     _Rule(
         "a sequence is at its end",
-        f"SELECT name FROM sqlite_sequence WHERE seq > {_LARGEST} OR typeof(seq) != 'integer'",
+        f"SELECT name FROM sqlite_sequence WHERE seq > {LARGEST_SEQUENCE} OR typeof(seq) != 'integer'",
         tuple(
             f"UPDATE sqlite_sequence SET seq = coalesce((SELECT max({key}) FROM {table}), 0) "
-            f"WHERE name = '{table}' AND (seq > {_LARGEST} OR typeof(seq) != 'integer')"
+            f"WHERE name = '{table}' AND (seq > {LARGEST_SEQUENCE} OR typeof(seq) != 'integer')"
             for table, key in (("records", "key"), ("vectors", "label"), ("removals", "sequence"))
         ),
     ),

@@ -12,6 +12,7 @@ from vecdb.errors import CorruptDatabaseError, shown
 from vecdb.types import Labels
 
 MAX_INTEGER = 2**63 - 1
+LARGEST_SEQUENCE = 2**62  # a sequence beyond this was not counted by anybody
 MAX_JSON_CHARACTERS = 16 * 2**20
 MAX_JSON_DEPTH = 100
 INDEX_LIMITS = {"M": (2, 128), "ef_construction": (2, 10_000), "ef": (1, 2**31 - 1)}

@@ -13,6 +13,7 @@ from vecdb.storage.embedding_cache import remember_records
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
 from vecdb.storage.records import drop_unused_blobs, put_blobs
+from vecdb.storage.stored_values import LARGEST_SEQUENCE, as_integer
 from vecdb.vectors import checksum, vector_hash
 
 # An index that missed more removals than are kept is loaded anew.
@@ -357,4 +358,4 @@ def _prune_removals(transaction: Snapshot, space_id: int, floor: int) -> None:
 def _sequence(transaction: Snapshot, table: str) -> int:
     """The highest key that this table ever gave out."""
     found = transaction.rows("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,))
-    return int(found[0][0]) if found else 0
+    return as_integer(found[0][0], 0, LARGEST_SEQUENCE, what=f"the sequence of {table}") if found else 0
