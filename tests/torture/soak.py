@@ -52,7 +52,7 @@ class Figure:
 
 
 FIGURES = (
-    Figure("memory (MB)", statistics.median, 1.05, 6),  # anonymous pages; an allocator does not give all back
+    Figure("memory (MB)", statistics.median, 1.03, 3),  # anonymous pages; an allocator does not give all back
     Figure("descriptors", max, 1, 1),
     Figure("threads", max, 1, 1),
     Figure("log (MB)", max, 1.5, 1),
