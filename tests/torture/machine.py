@@ -188,6 +188,7 @@ class Databases(Calls):
         assert error.found == str(version)
         assert upgrade(self.folder) is not None
         self.open()
+        self.known = {item for held in self.model.values() for item in held.contents()}  # the cache was dropped
 
     @precondition(lambda self: self.own % 30 == 25)
     @rule(which=WHICH)

@@ -1,38 +1,53 @@
-"""A database turned into one of the schema before the newest: the inverse of the newest migration, for tests only."""
+"""A database turned into one of the schema before the newest, for tests only.
+
+What the newest migration added is what the stored database of the schema before lacks; what it changed
+in the values of columns that stay is undone here.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from contextlib import closing
 from pathlib import Path
 
 from vecdb.storage import schema
 from vecdb.storage.engine import DATABASE_FILE
 
-# Schema: what its migration did, undone. A new schema needs a line here, or the campaigns say so.
-_UNDO = {
-    3: (
-        *(
-            f"ALTER TABLE {table} DROP COLUMN checksum"
-            for table in ("collections", "spaces", "record_vectors", "failures", "index_files")
-        ),
-        "ALTER TABLE records DROP COLUMN content_checksum",
-        "ALTER TABLE records DROP COLUMN metadata_checksum",
-    ),
-}
+_STORED = Path(__file__).resolve().parents[1] / "assets"
 
 
 def make_older(folder: Path) -> int:
     """Undo the newest migration of a database that nobody has open; the version that it has now."""
-    version = schema.SCHEMA_VERSION
-    if version not in _UNDO:
-        raise NotImplementedError(f"say in {Path(__file__).name} how the migration to schema {version} is undone")
+    version = schema.SCHEMA_VERSION - 1
+    before = _columns(_STORED / f"schema{version}.vecdb" / DATABASE_FILE)
+    now = _columns(folder / DATABASE_FILE)
     with closing(sqlite3.connect(folder / DATABASE_FILE, isolation_level=None)) as connection:
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("BEGIN IMMEDIATE")
-        for statement in _UNDO[version]:
-            connection.execute(statement)
-        connection.execute("UPDATE alembic_version SET version_num = ?", (schema.revision(version - 1),))
-        connection.execute(f"PRAGMA user_version = {version - 1}")
+        for table, columns in now.items():
+            if table not in before:
+                connection.execute(f"DROP TABLE {table}")
+                continue
+            for column in columns - before[table]:
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        if version == 2:  # in schema 3 the checksum of a vector begins from its label
+            connection.create_function("before", 3, _checksum_before, deterministic=True)
+            connection.execute("UPDATE vectors SET checksum = before(label, checksum, data)")
+        connection.execute("UPDATE alembic_version SET version_num = ?", (schema.revision(version),))
+        connection.execute(f"PRAGMA user_version = {version}")
         connection.execute("COMMIT")
-    return version - 1
+    return version
+
+
+def _checksum_before(label: int, checksum: int, data: bytes) -> int:
+    return checksum ^ zlib.crc32(data, label & 0xFFFFFFFF) ^ zlib.crc32(data)
+
+
+def _columns(file: Path) -> dict[str, set[str]]:
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        return {
+            table: {column for (column,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+            for (table,) in tables.fetchall()
+        }
