@@ -359,11 +359,15 @@ class Database:
         self._check_open()
         if fix and self._engine.read_only:
             raise ReadOnlyError(f"the database {self.path} was opened with read_only=True; open it without to write")
-        spaces = {}
+        spaces, unusable = {}, {}
         for name in self.collections():
-            with contextlib.suppress(CollectionNotFoundError, CorruptDatabaseError):  # said by the check of its rows
+            try:
                 spaces[name] = self._spaces_of(self.collection(name))
-        return check_database(self._engine, spaces, fix=fix)
+            except CollectionNotFoundError:  # deleted meanwhile, by another process
+                continue
+            except CorruptDatabaseError as error:
+                unusable[name] = str(error)
+        return check_database(self._engine, spaces, unusable, fix=fix)
 
     def backup(self, path: str | os.PathLike[str], *, progress: Progress | None = None) -> None:
         """Copy the database, as it is at this moment, to the new folder `path`; it may be in use.

@@ -25,22 +25,26 @@ Spaces = Mapping[str, Sequence[Space]]
 _AT_ONCE = 1000
 
 
-def check_database(engine: DatabaseEngine, spaces: Spaces, *, fix: bool) -> CheckReport:
+def check_database(
+    engine: DatabaseEngine, spaces: Spaces, unusable: Mapping[str, str], *, fix: bool
+) -> CheckReport:
     """Check rows, vectors and indexes of a database.
 
     Args:
         engine: the database.
         spaces: the open spaces of each collection, by its name.
+        unusable: collections that cannot be opened, and why.
         fix: mend what has one right answer.
     """
     with warnings.catch_warnings():
         # What reading warns of is in the report.
         warnings.filterwarnings("ignore", message=".*run `vecdb check`", category=VecdbWarning)
-        found = _look(engine, spaces)
+        closed = [Finding(f"collection {name!r}", "it cannot be used", f": {why}") for name, why in unusable.items()]
+        found = closed + _look(engine, spaces)
         problems = [Problem(one.where, one.kind + one.detail, advice=one.advice) for one in first_ones(found)]
         if fix and found:
             failed = _mend(engine, spaces)
-            left = _look(engine, spaces)
+            left = closed + _look(engine, spaces)
             problems = [_judged(one, left, failed) for one in first_ones(found)]
             known = {(one.where, one.kind) for one in found}
             problems += [_judged(one, left, failed) for one in left if (one.where, one.kind) not in known]

@@ -114,6 +114,7 @@ def _spaces(snapshot: Snapshot) -> dict[int, _SpaceFacts]:
     return {
         key: _SpaceFacts(owner, f"collection {name!r}, space {space!r}", source, embedder is not None, dimension)
         for key, owner, name, space, source, embedder, dimension in rows
+        if type(dimension) is int  # else its collection cannot be opened, which is said
     }
 
 
@@ -167,7 +168,7 @@ def _vectors(snapshot: Snapshot, known: dict[int, _SpaceFacts], damage: Damage) 
             space = known.get(space_id)
             if space is None:
                 continue  # said by the references
-            is_blob = isinstance(data, bytes) and len(data) == 4 * space.dimension
+            is_blob = isinstance(data, bytes) and 4 * space.dimension == len(data)
             right_hash, right_crc = (vector_hash(data), checksum(data, label)) if is_blob else (b"", -1)
             if is_blob and right_hash == digest and right_crc == crc:
                 continue
