@@ -104,6 +104,7 @@ class Handles(RuleBasedStateMachine):
                 for name in self.model:
                     self._compare(name, len(self.handles) - 1)
                 self._inspect(0)
+                self.assert_checked(0)
             self.close()
         finally:
             self._listening.__exit__(None, None, None)
@@ -186,7 +187,6 @@ class Handles(RuleBasedStateMachine):
                 lacking, surplus = collection._space(space).index.differences()
                 assert (lacking, surplus) == ([], []), f"{name}, {space}: lacks {lacking}, holds {surplus} too many"
                 self._find(collection, held, space)
-        self.assert_checked(which)
 
     def assert_checked(self, which: int) -> None:
         """`check` finds nothing; index files apart that this machine has damaged and nobody has mended."""

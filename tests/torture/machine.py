@@ -90,7 +90,7 @@ class Databases(Calls):
                 assert [type(error) for error in errors] == [vecdb.ReadOnlyError] * 4, errors
                 self.touched = (name, ["never"])
 
-    @precondition(lambda self: self.own % 30 == 7)
+    @precondition(lambda self: self.own % 15 == 7)
     @rule(number=NUMBERS, how=st.sampled_from(["gone", "cut", "flipped", "empty", "zeros", "swapped"]))
     def damage_index_files(self, number: int, how: str) -> None:
         """Between two openings. Answers stay right, and there is a warning where there had been a graph."""
@@ -133,7 +133,7 @@ class Databases(Calls):
             said = [one.category for one in self._warnings[before:]]
             assert vecdb.IndexRebuiltWarning in said, f"{how} was not noticed: {said}"
 
-    @precondition(lambda self: self.own % 30 == 14)
+    @precondition(lambda self: self.own % 50 == 14)
     @rule(number=NUMBERS)
     def damage_vectors(self, number: int) -> None:
         """Bytes of an embedded vector change in the database file: `check` finds it, and `fix` mends it."""
@@ -159,7 +159,7 @@ class Databases(Calls):
         self.is_hurt = False
         self.assert_checked(0)
 
-    @precondition(lambda self: self.own % 30 == 21)
+    @precondition(lambda self: self.own % 20 == 1)
     @rule(go_on=st.booleans(), which=WHICH)
     def back_up(self, go_on: bool, which: int) -> None:
         """The copy holds what the database does; sometimes the copy is what goes on."""
@@ -177,7 +177,7 @@ class Databases(Calls):
             copy.rename(self.folder)
             self.open()
 
-    @precondition(lambda self: self.own % 60 == 17)
+    @precondition(lambda self: self.own % 40 == 17)
     @rule()
     def migrate(self) -> None:
         """The database becomes one of the schema before, is refused, and upgraded."""
@@ -190,7 +190,7 @@ class Databases(Calls):
         self.open()
         self.known = {item for held in self.model.values() for item in held.contents()}  # the cache was dropped
 
-    @precondition(lambda self: self.own % 30 == 25)
+    @precondition(lambda self: self.own % 30 == 10)
     @rule(which=WHICH)
     def vacuum(self, which: int) -> None:
         """What was deleted is forgotten whole: it has to be embedded again."""
@@ -198,7 +198,7 @@ class Databases(Calls):
         assert report.after > 0
         self.known = {item for held in self.model.values() for item in held.contents()}
 
-    @precondition(lambda self: self.own % 30 == 28)
+    @precondition(lambda self: self.own % 30 == 13)
     @rule(text=READABLE)
     def another_dimension(self, text: str) -> None:
         """The embedder makes longer vectors after a reopening: it is refused, and nothing is stored."""
