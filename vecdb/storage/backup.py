@@ -42,6 +42,8 @@ def backup(engine: DatabaseEngine, target: Path, progress: Progress | None = Non
             raise ValueError("it holds NUL")
         exists = target.exists()
     except (OSError, ValueError) as error:  # too long; NUL, or half a character
+        if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+            raise StorageError(f"cannot look for {target}: {error.strerror}; give another path") from error
         raise InvalidInputError(f"{shown(str(target))} cannot be a path: {error}"[:300] + "; give another") from error
     if exists:
         raise AlreadyExistsError(f"{target} exists already; give a new path for the backup", name=str(target))

@@ -60,13 +60,16 @@ def open_engine(folder: Path, *, read_only: bool, durability: Durability, timeou
     """
     _check_path(folder)
     warn_of_network_file_system(folder)
-    if not _has_tables(folder / DATABASE_FILE):
-        _require_nothing_lost(folder)
-        if read_only:
-            raise NotFoundError(f"there is no vecdb database at {folder}; check the path", name=str(folder))
-        _make(folder, durability, timeout)
-    elif not read_only:
-        _require_writable(folder)
+    try:
+        if not _has_tables(folder / DATABASE_FILE):
+            _require_nothing_lost(folder)
+            if read_only:
+                raise NotFoundError(f"there is no vecdb database at {folder}; check the path", name=str(folder))
+            _make(folder, durability, timeout)
+        elif not read_only:
+            _require_writable(folder)
+    except OSError as error:
+        raise StorageError(f"cannot look into {folder}: {error.strerror}; look after the disk, try again") from error
     engine = DatabaseEngine(folder, read_only=read_only, durability=durability, timeout=timeout)
     try:
         check_schema(engine)
@@ -89,8 +92,9 @@ def _require_nothing_lost(folder: Path) -> None:
 
 def _check_path(folder: Path) -> None:
     shown = f"{str(folder)[:200]!r}"
+    file = folder / DATABASE_FILE
     try:
-        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+        is_folder, is_link = stat.S_ISDIR(folder.stat().st_mode), file.is_symlink()
     except (FileNotFoundError, NotADirectoryError):
         return
     except ValueError as error:  # NUL, or half a character
@@ -99,8 +103,7 @@ def _check_path(folder: Path) -> None:
         raise StorageError(f"cannot open {shown}: {error.strerror}; give another path") from error
     if not is_folder:
         raise InvalidInputError(f"{folder} is a file, but a vecdb database is a folder; give another path")
-    file = folder / DATABASE_FILE
-    if file.is_symlink():
+    if is_link:
         # SQLite would keep the log beside the file it leads to, and others would take another lock.
         raise StorageError(f"{file} is a link to another place; put the file itself there, or link the whole folder")
 
@@ -112,18 +115,20 @@ def _require_writable(folder: Path) -> None:
 
 
 def _has_content(file: Path) -> bool:
+    return _size(file) > 0
+
+
+def _size(file: Path) -> int:
+    """0 also where there is no file, or none that could be seen. A disk that does not answer is another matter."""
     try:
-        return file.stat().st_size > 0
-    except OSError:
-        return False
+        return file.stat().st_size
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return 0
 
 
 def _has_tables(file: Path) -> bool:
     """False also for what is left when making a database is cut off: a first page without tables."""
-    try:
-        size = file.stat().st_size
-    except OSError:
-        return False
+    size = _size(file)
     if size > _PAGE_SIZE:
         return True
     if not size or file.with_name(f"{file.name}-journal").exists():
@@ -267,11 +272,11 @@ def upgrade(folder: Path, *, timeout: float, script_location: Path | None = None
         StorageError: the upgrade failed; the database is as it was.
     """
     _check_path(folder)
-    if not _has_content(folder / DATABASE_FILE):
-        raise NotFoundError(f"there is no vecdb database at {folder}; check the path", name=str(folder))
     scripts = script_location or migrations_folder()
     lock = WriterLock(folder / LOCK_FILE, timeout)
     try:
+        if not _has_content(folder / DATABASE_FILE):
+            raise NotFoundError(f"there is no vecdb database at {folder}; check the path", name=str(folder))
         with lock:
             return _upgrade(folder, scripts, target)
     except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:

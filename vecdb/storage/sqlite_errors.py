@@ -41,6 +41,7 @@ _MAYBE_FULL = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 def _is_full(folder: Path) -> bool:
     """Whether files cannot grow here: what SQLite calls a failed write may be a quota, a limit, or a dying disk."""
     try:
+        folder = folder if folder.is_dir() else folder.parent  # a backup has no folder yet
         if sys.platform != "win32":
             import resource  # noqa: PLC0415  (there is none on Windows)
 
@@ -65,7 +66,7 @@ def translated(error: Exception, folder: Path) -> StorageError:
         )
     if "closed database" in str(original):
         return DatabaseClosedError(f"the database {folder} was closed; open it again with vecdb.open")
-    if code in _MAYBE_FULL and _is_full(folder if folder.is_dir() else folder.parent):  # a backup has no folder yet
+    if code in _MAYBE_FULL and _is_full(folder):
         code = sqlite3.SQLITE_FULL
     if "malformed JSON" in str(original):
         return CorruptDatabaseError(f"database {folder}: the metadata of a record is damaged; run `vecdb check`")
