@@ -208,3 +208,13 @@ def test_a_query_that_is_cut_is_warned_of(cutting):
     notes.add(["short"], ids=["a"])
     with pytest.warns(vecdb.VecdbWarning, match="the query is longer than the embedder 'cutting' takes"):
         assert notes.search(LONG)[0].id == "a"
+
+
+def test_a_remembered_vector_whose_model_is_not_readable_any_more_is_passed_over(folder, database, texts):
+    texts.add(["kept for later"], ids=["a"])
+    texts.delete(["a"])
+    with closing(sqlite3.connect(folder / "vecdb.sqlite3")) as connection, connection:
+        connection.execute("UPDATE embedding_origins SET probe = 1.5")
+    texts.add(["kept for later"], ids=["b"])
+    assert texts.search("kept for later", k=1)[0].id == "b"
+    assert database.check(fix=True)

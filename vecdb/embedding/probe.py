@@ -72,6 +72,8 @@ def probe_from_bytes(data: bytes) -> list[Vector | None]:
     Raises:
         CorruptDatabaseError: it is something else.
     """
+    if not isinstance(data, bytes):
+        raise CorruptDatabaseError("a stored probe is no bytes; run `vecdb check`, or restore a backup")
     found: list[Vector | None] = []
     while data:
         size = int.from_bytes(data[:4], "little")
