@@ -20,8 +20,8 @@ _STORED = Path(__file__).resolve().parents[1] / "assets"
 def make_older(folder: Path) -> int:
     """Undo the newest migration of a database that nobody has open; the version that it has now."""
     version = schema.SCHEMA_VERSION - 1
-    before = _columns(_STORED / f"schema{version}.vecdb" / DATABASE_FILE)
-    now = _columns(folder / DATABASE_FILE)
+    before = _columns(_STORED / f"schema{version}.vecdb" / DATABASE_FILE, "immutable=1")  # nothing is made beside it
+    now = _columns(folder / DATABASE_FILE, "mode=ro")
     with closing(sqlite3.connect(folder / DATABASE_FILE, isolation_level=None)) as connection:
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("BEGIN IMMEDIATE")
@@ -44,8 +44,8 @@ def _checksum_before(label: int, checksum: int, data: bytes) -> int:
     return checksum ^ zlib.crc32(data, label & 0xFFFFFFFF) ^ zlib.crc32(data)
 
 
-def _columns(file: Path) -> dict[str, set[str]]:
-    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+def _columns(file: Path, how: str) -> dict[str, set[str]]:
+    with closing(sqlite3.connect(f"{file.as_uri()}?{how}", uri=True)) as connection:
         tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
         return {
             table: {column for (column,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
