@@ -104,21 +104,10 @@ def insert_records(transaction: Snapshot, collection_id: int, new: Sequence[NewR
     """Store records with ids that are not stored yet; a stored one raises `sqlite3.IntegrityError`."""
     first = _sequence(transaction, "records") + 1
     transaction.write_many(
-        "INSERT INTO records (key, collection_id, id, kind, content, content_hash, metadata, vector_count, "
-        "content_checksum, metadata_checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO records (kind, content, content_hash, metadata, vector_count, content_checksum, "
+        "metadata_checksum, key, collection_id, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (
-                key,
-                collection_id,
-                record.id,
-                record.kind,
-                record.content,
-                record.content_hash,
-                record.metadata,
-                len(record.vectors),
-                _content_checksum(key, collection_id, record),
-                metadata_checksum(key, record.metadata),
-            )
+            (*_columns(key, collection_id, record), key, collection_id, record.id)
             for key, record in enumerate(new, first)
         ],
     )
@@ -141,19 +130,7 @@ def replace_records(transaction: Snapshot, collection_id: int, changed: Sequence
     transaction.write_many(
         "UPDATE records SET kind = ?, content = ?, content_hash = ?, metadata = ?, vector_count = ?, "
         "content_checksum = ?, metadata_checksum = ? WHERE key = ?",
-        [
-            (
-                record.kind,
-                record.content,
-                record.content_hash,
-                record.metadata,
-                len(record.vectors),
-                _content_checksum(key, collection_id, record),
-                metadata_checksum(key, record.metadata),
-                key,
-            )
-            for key, record in changed
-        ],
+        [(*_columns(key, collection_id, record), key) for key, record in changed],
     )
     _link(transaction, changed)
     _drop_orphans(transaction, old)
@@ -161,8 +138,18 @@ def replace_records(transaction: Snapshot, collection_id: int, changed: Sequence
         drop_unused_blobs(transaction)
 
 
-def _content_checksum(key: int, collection_id: int, record: NewRecord) -> int:
-    return content_checksum(key, collection_id, record.id, record.kind, record.content, len(record.vectors))
+def _columns(key: int, collection_id: int, record: NewRecord) -> tuple[Any, ...]:
+    """What may change of a record, from its kind to its checksums, in the order of the statements."""
+    count = len(record.vectors)
+    return (
+        record.kind,
+        record.content,
+        record.content_hash,
+        record.metadata,
+        count,
+        content_checksum(key, collection_id, record.id, record.kind, record.content, count),
+        metadata_checksum(key, record.metadata),
+    )
 
 
 def update_metadata(transaction: Snapshot, changes: Iterable[tuple[int, str]]) -> None:
