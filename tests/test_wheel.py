@@ -37,13 +37,9 @@ print(json.dumps({
 }))
 """
 UPGRADE = """
-import sys, sqlite3, pathlib
-from contextlib import closing
+import sys, pathlib
 from vecdb.database import upgrade
-folder = pathlib.Path(sys.argv[1])
-with closing(sqlite3.connect(folder / "vecdb.sqlite3")) as connection:
-    connection.execute("PRAGMA user_version = 0")
-print(upgrade(folder).name)
+print(upgrade(pathlib.Path(sys.argv[1])).name)
 """
 
 
@@ -125,8 +121,9 @@ def test_it_works_without_the_checkout(site, dependencies, tmp_path):
         "words": ["fasttext", "glove", "word2vec"],
     }
     assert told["version"] == vecdb.__version__
-    run = python(site, dependencies, "-c", UPGRADE, tmp_path / "new.vecdb", cwd=tmp_path)
-    assert (run.returncode, run.stdout.strip()) == (0, "vecdb.sqlite3.before-upgrade-0"), run.stderr
+    older = shutil.copytree(ROOT / "tests" / "assets" / "schema2.vecdb", tmp_path / "older.vecdb")
+    run = python(site, dependencies, "-c", UPGRADE, older, cwd=tmp_path)
+    assert (run.returncode, run.stdout.strip()) == (0, "vecdb.sqlite3.before-upgrade-2"), run.stderr
 
 
 def test_its_command_line_starts(site, dependencies, tmp_path):

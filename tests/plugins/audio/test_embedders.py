@@ -124,7 +124,7 @@ def test_band_and_pulse_are_both_seen_and_the_band_counts_for_more():
         ({"n_mfcc": 41}, "n_mfcc=41 must be from 2 to n_mels=40"),
         ({"fmin": 9000.0}, "fmin=9000.0 < fmax=8000.0"),
         ({"fmax": 9000.0}, r"fmax=9000.0 <= 8000.0 \(half the sample rate\)"),
-        ({"fmin": float("nan")}, "fmin=nan"),
+        ({"fmin": float("nan")}, "'fmin' must be a finite number"),
         ({"top_db": 0.0}, "top_db"),
         ({"segments": 0}, "segments=0"),
         ({"max_seconds": 1e6}, "max_seconds"),

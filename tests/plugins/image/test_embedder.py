@@ -157,7 +157,7 @@ def test_single_options_change_a_preset(tmp_path):
         ({"resize": 64, "fit": "stretch"}, "resize goes with fit='crop'"),
         ({"mean": (0.485, 0.456)}, "mean=.* must be one number for all channels, or three"),
         ({"std": (0.229, 0.224, 0.225)}, "scale 0..255 .* multiply numbers for 0..1 by 255"),
-        ({"mean": (float("nan"),)}, "mean="),
+        ({"mean": (float("nan"),)}, "'mean' must be a finite number"),
         ({"device": "gpu"}, "device='gpu' must be auto, cpu"),
         ({"threads": 0}, "threads=0"),
         ({"max_pixels": 0}, "max_pixels=0"),

@@ -226,7 +226,7 @@ def test_with_state_carried_on_the_published_vectors_come_out() -> None:
         ({"layers": "top"}, "layers='top' must be average, concat, mix"),
         ({"layers": "mix"}, "go together; give both or neither"),
         ({"layer_weights": (1.0, 2.0)}, "go together; give both or neither"),
-        ({"layers": "mix", "layer_weights": (1.0, float("nan"))}, "must be finite numbers"),
+        ({"layers": "mix", "layer_weights": (1.0, float("nan"))}, "'layer_weights' must be a finite number"),
         ({"gamma": 0.0}, "gamma not 0"),
         ({"max_tokens": 0}, "max_tokens=0 must be from 1"),
         ({"pooling": "sum"}, "pooling='sum' must be one of"),
