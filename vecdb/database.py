@@ -300,6 +300,8 @@ class Database:
         self._check_open()
         with self._engine.snapshot() as snapshot:
             key = collection_id(snapshot, name) if isinstance(name, str) else None
+            if key is not None and (found := self._opened(name, key)) is not None:
+                return found
             rows = read_spaces(snapshot, key) if key is not None else []
             names = collection_names(snapshot) if key is None else []
         if key is None:
@@ -309,13 +311,18 @@ class Database:
                 name=name if isinstance(name, str) else "",
             )
         with self._lock:
-            found = self._collections.get(name)
-            if found is None or found._key != key:  # noqa: SLF001  (one made anew under the same name)
+            found = self._opened(name, key)
+            if found is None:
                 spaces = [Space(self._engine, self._plugins, row, embed_timeout=self._embed_timeout) for row in rows]
                 found = Collection(self._engine, self._builder, name, key, spaces)
                 self._collections[name] = found
                 self._open_spaces += spaces
             return found
+
+    def _opened(self, name: str, key: int) -> Collection | None:
+        """The collection, if it is open here already and was not made anew under the same name."""
+        found = self._collections.get(name)
+        return found if found is not None and found._key == key else None  # noqa: SLF001
 
     def collections(self) -> list[str]:
         """The names of all collections, in order of creation."""

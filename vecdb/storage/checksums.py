@@ -6,11 +6,13 @@ stand in stored text, so it separates. Vectors have a checksum of their bytes (`
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import RowMapping, Table
+from sqlalchemy import Table
 
 from vecdb.storage.engine import Snapshot
 
@@ -48,7 +50,7 @@ def seal(transaction: Snapshot, table: Table, key: int) -> None:
     )
 
 
-def is_sealed(table: Table, row: RowMapping) -> bool:
+def is_sealed(table: Table, row: Mapping[str, Any]) -> bool:
     """Whether a row (all columns by name) is as it was when it was sealed."""
     return bool(row["checksum"] == row_checksum(*(row[name] for name in _sealed(table))))
 
@@ -58,5 +60,6 @@ def row_checksum(*values: Any) -> int:
     return zlib.crc32(repr(values).encode("utf-8", "surrogatepass"))
 
 
+@functools.cache
 def _sealed(table: Table) -> list[str]:
     return [column.name for column in table.columns if column.name not in _NOT_SEALED]

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
-
 from vecdb.storage.checksums import content_checksum, is_sealed, link_checksum, metadata_checksum
 from vecdb.storage.contents import blob_fits, blob_hashes, content_hash, is_readable, source_hashes
 from vecdb.storage.embedding_cache import is_as_remembered
@@ -139,7 +137,7 @@ def _small_tables(snapshot: Snapshot, damage: Damage) -> None:
         (failures, "id", "delete it (`vecdb delete ID`)"),
         (index_files, "name", FIX),
     ):
-        rows = list(snapshot.execute(select(table)).mappings())
+        rows = snapshot.rows_of(table)
         broken = [row for row in rows if not is_sealed(table, row)]
         damage.findings += counted(f"table {table.name}", "a row was changed", [row[column] for row in broken], advice)
         if table is index_files:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy
-from sqlalchemy import event
+from sqlalchemy import Table, event
 from sqlalchemy.engine import Connection, CursorResult, Engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import Executable
@@ -67,6 +67,18 @@ class Snapshot:
         SQLAlchemy's result objects would cost more than SQLite.
         """
         return self.driver.execute(sql, parameters).fetchall()
+
+    def rows_of(self, table: Table, condition: str = "", parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Rows of a table, each a dict of column to value as it is stored, read by the driver itself.
+
+        Args:
+            table: which; all its columns are read.
+            condition: SQL that follows the table's name: WHERE, ORDER BY.
+            parameters: of the condition.
+        """
+        names = [column.name for column in table.columns]
+        found = self.rows(f"SELECT {', '.join(names)} FROM {table.name} {condition}", parameters)
+        return [dict(zip(names, row, strict=True)) for row in found]
 
     def write_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         """Run an SQL statement for each row; the number of rows changed."""

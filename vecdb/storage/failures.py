@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert
 
 from vecdb.errors import VecdbWarning
 from vecdb.storage.checksums import is_sealed, seal
@@ -78,9 +78,7 @@ def put_failures(transaction: Snapshot, collection_id: int, found: Sequence[NewF
 
 def read_failures(snapshot: Snapshot, collection_id: int) -> list[Failure]:
     """All failures of a collection, oldest first; a damaged one is left out, with a warning."""
-    rows = snapshot.execute(
-        select(failures).where(failures.c.collection_id == collection_id).order_by(failures.c.key)
-    ).mappings()
+    found = snapshot.rows_of(failures, "WHERE collection_id = ? ORDER BY key", (collection_id,))
     read_blob = blob_reader(snapshot)
 
     def decoded(row: Any) -> Failure:
@@ -91,7 +89,6 @@ def read_failures(snapshot: Snapshot, collection_id: int) -> list[Failure]:
         id, error = as_text(row["id"], what=f"the id of {owner}"), as_text(row["error"], what=f"the error of {owner}")
         return Failure(id, content, metadata, error, retryable)
 
-    found = list(rows)
     sound = [row for row in found if is_sealed(failures, row)]
     if len(sound) < len(found):
         warnings.warn(

@@ -10,13 +10,13 @@ import platform
 import re
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, func, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from vecdb.errors import CorruptDatabaseError, StorageError
 from vecdb.storage.checksums import is_sealed, seal
@@ -100,14 +100,12 @@ def index_folder(folder: Path) -> Path:
     return found
 
 
-def published(snapshot: Snapshot, space_id: int) -> list[RowMapping]:
+def published(snapshot: Snapshot, space_id: int) -> list[dict[str, Any]]:
     """The rows of the index files of a space, newest first; read each with `index_file`."""
-    newest_first = index_files.c.generation.desc()
-    query = select(index_files).where(index_files.c.space_id == space_id).order_by(newest_first)
-    return list(snapshot.execute(query).mappings())
+    return snapshot.rows_of(index_files, "WHERE space_id = ? ORDER BY generation DESC", (space_id,))
 
 
-def index_file(row: RowMapping) -> IndexFile:
+def index_file(row: Mapping[str, Any]) -> IndexFile:
     """A row of the manifest, each value checked: a stranger may have written it.
 
     Raises:

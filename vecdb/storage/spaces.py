@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, insert, select, update
+from sqlalchemy import delete, insert, update
 
 from vecdb.errors import CollectionNotFoundError, CorruptDatabaseError, VecdbWarning
 from vecdb.storage.checksums import is_sealed, seal
@@ -74,7 +74,7 @@ def space_state(snapshot: Snapshot, space_id: int) -> SpaceState | None:
 
 def collection_names(snapshot: Snapshot) -> list[str]:
     """All names, in order of creation. Warns of one that is damaged; one that is not text is left out."""
-    rows = list(snapshot.execute(select(collections).order_by(collections.c.id)).mappings())
+    rows = snapshot.rows_of(collections, "ORDER BY id")
     damaged = [row["name"] for row in rows if not is_sealed(collections, row)]
     if damaged:
         warnings.warn(
@@ -91,8 +91,8 @@ def collection_id(snapshot: Snapshot, name: str) -> int | None:
         name.encode()
     except UnicodeEncodeError:  # SQLite cannot even be asked
         return None
-    found: int | None = snapshot.execute(select(collections.c.id).where(collections.c.name == name)).scalar()
-    return found
+    found = snapshot.rows("SELECT id FROM collections WHERE name = ?", (name,))
+    return found[0][0] if found else None
 
 
 def check_collection(snapshot: Snapshot, key: int) -> None:
@@ -126,8 +126,7 @@ def read_spaces(snapshot: Snapshot, key: int) -> list[SpaceRow]:
     Raises:
         CorruptDatabaseError: the row of one is damaged, or there is none.
     """
-    query = select(spaces).where(spaces.c.collection_id == key).order_by(spaces.c.id)
-    rows = list(snapshot.execute(query).mappings())
+    rows = snapshot.rows_of(spaces, "WHERE collection_id = ? ORDER BY id", (key,))
     damaged = next((row for row in rows if not is_sealed(spaces, row)), None)
     if damaged is not None:
         raise CorruptDatabaseError(
@@ -140,7 +139,7 @@ def read_spaces(snapshot: Snapshot, key: int) -> list[SpaceRow]:
     return sorted(found, key=lambda row: row.name != "default")
 
 
-def _space_row(row: RowMapping) -> SpaceRow:
+def _space_row(row: Mapping[str, Any]) -> SpaceRow:
     """A row of `spaces`, each value checked: a stranger may have written it."""
     own = f"space {row['id']}: its "
     fields = {name: f"{own}{name.replace('_', ' ')}" for name in row}
