@@ -14,7 +14,7 @@ from typing import Any
 
 from vecdb.builder import IndexBuilder
 from vecdb.collection import Collection
-from vecdb.definition import DEFAULT_SPACE, SpaceDefinition, check_name
+from vecdb.definition import SpaceDefinition, define
 from vecdb.embedder import EmbedderRef, is_timeout
 from vecdb.errors import (
     CollectionExistsError,
@@ -189,7 +189,7 @@ class Database:
             CollectionExistsError: the name is taken.
             InvalidInputError, EmbedderNotFoundError, EmbedderUnavailableError: the options.
         """
-        definitions = self._definitions(
+        definitions = self._define(
             name, spaces, embedder=embedder, dimension=dimension, metric=metric, index=index,
             index_options=index_options, embedder_options=embedder_options,
         )
@@ -220,7 +220,7 @@ class Database:
             EmbedderMismatchError: with these options the embedder gives other vectors after all.
             CollectionExistsError: it exists and differs from what is asked for; the message tells in what.
         """
-        definitions = self._definitions(
+        definitions = self._define(
             name, spaces, embedder=embedder, dimension=dimension, metric=metric, index=index,
             index_options=index_options, embedder_options=embedder_options,
         )
@@ -262,29 +262,8 @@ class Database:
         self._forget(found.name)
         return self.collection(found.name)
 
-    def _definitions(
-        self, name: str, spaces: Mapping[str, Mapping[str, Any]] | None, **default: Any
-    ) -> list[SpaceDefinition]:
-        check_name(name, what="collection")
-        if not isinstance(spaces or {}, Mapping) or not all(isinstance(o, Mapping) for o in (spaces or {}).values()):
-            raise InvalidInputError(f"spaces must be a dict of name to dicts of options, not {shown(spaces)}; see help")
-        wanted = {space: dict(options) for space, options in (spaces or {}).items()}
-        given = {option: value for option, value in default.items() if value is not None and (option, value) != _AUTO}
-        if given or DEFAULT_SPACE not in wanted:
-            if DEFAULT_SPACE in wanted:
-                raise InvalidInputError(
-                    f"the space 'default' is described twice: by {next(iter(given))}= and in spaces=; do it once"
-                )
-            wanted = {DEFAULT_SPACE: given, **wanted}
-        known = {"source", *default}
-        for space, options in wanted.items():
-            unknown = next((option for option in options if option not in known), None)
-            if unknown is not None or None in options:
-                listed = ", ".join(sorted(known))
-                problem = f"space {shown(space)} has no option {shown(unknown)}"
-                raise InvalidInputError(f"{problem}; the options are {listed}")
-        made = [SpaceDefinition.make(self._plugins, space, **options) for space, options in wanted.items()]
-        return [one.with_timeout(self._embed_timeout) for one in made]
+    def _define(self, *given: Any, **default: Any) -> list[SpaceDefinition]:
+        return [one.with_timeout(self._embed_timeout) for one in define(self._plugins, *given, **default)]
 
     def _create(self, name: str, definitions: Sequence[SpaceDefinition]) -> Collection:
         self._check_open()
@@ -440,7 +419,6 @@ class Database:
             space.reset_after_fork()
 
 
-_AUTO = ("index", "auto")
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
 

@@ -25,6 +25,7 @@ DEFAULT_SPACE = "default"
 _INDEX_DEFAULTS = {"M": DEFAULT_M, "ef_construction": DEFAULT_EF_CONSTRUCTION}
 _INDEX_OPTIONS = (*_INDEX_DEFAULTS, "ef")
 _MAX_NAME_BYTES = 512
+_AUTO = ("index", "auto")
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,36 @@ class SpaceDefinition:
             free = {field.name for field in fields_of(self.config) if affects(field) != "vectors"}
             options |= {name: asked[name] for name in free & self.given}
         return options
+
+
+def define(
+    plugins: Plugins, collection: str, spaces: Mapping[str, Mapping[str, Any]] | None, **default: Any
+) -> list[SpaceDefinition]:
+    """The spaces of a new collection: those in `spaces`, and `default`, whose options stand beside them.
+
+    Raises:
+        InvalidInputError: a name or an option is wrong, or the space `default` is described twice.
+        EmbedderNotFoundError, EmbedderUnavailableError: of the embedder of one.
+    """
+    check_name(collection, what="collection")
+    if not isinstance(spaces or {}, Mapping) or not all(isinstance(o, Mapping) for o in (spaces or {}).values()):
+        raise InvalidInputError(f"spaces must be a dict of name to dicts of options, not {shown(spaces)}; see help")
+    wanted = {space: dict(options) for space, options in (spaces or {}).items()}
+    given = {option: value for option, value in default.items() if value is not None and (option, value) != _AUTO}
+    if given or DEFAULT_SPACE not in wanted:
+        if DEFAULT_SPACE in wanted:
+            raise InvalidInputError(
+                f"the space 'default' is described twice: by {next(iter(given))}= and in spaces=; do it once"
+            )
+        wanted = {DEFAULT_SPACE: given, **wanted}
+    known = {"source", *default}
+    for space, options in wanted.items():
+        unknown = next((option for option in options if option not in known), None)
+        if unknown is not None or None in options:
+            listed = ", ".join(sorted(known))
+            problem = f"space {shown(space)} has no option {shown(unknown)}"
+            raise InvalidInputError(f"{problem}; the options are {listed}")
+    return [SpaceDefinition.make(plugins, space, **options) for space, options in wanted.items()]
 
 
 def check_name(name: Any, *, what: str) -> None:
