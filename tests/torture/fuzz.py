@@ -179,7 +179,7 @@ CAMPAIGN = Campaign(
     name="fuzz",
     summary="Filters, importers, pictures, sounds, model files, index files and stored values: documented errors only.",
     unit="seconds for each target",
-    short=15,
+    short=10,
     long=1800,
     run=run,
 )
