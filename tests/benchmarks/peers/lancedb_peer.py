@@ -1,0 +1,61 @@
+"""LanceDB with an IVF_HNSW_SQ index of one partition: a graph over vectors of one byte a dimension."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import pyarrow
+
+from tests.benchmarks.peers.base import EF_CONSTRUCTION, Hit, M, Metadata, Peer, Vector
+
+NAME = "records"
+FIELDS = ["year", "tag", "price"]
+REFINE = 2  # so many times k are compared again by the full vectors
+
+
+class LancedbPeer(Peer):
+    """The index is built by `create_index`, the filtered field has a scalar index."""
+
+    packages = ("lancedb",)
+
+    def create(self, folder: Path, dimension: int) -> None:
+        vector = pyarrow.list_(pyarrow.float32(), dimension)
+        self.schema = pyarrow.schema(
+            [("id", pyarrow.int64()), ("document", pyarrow.string()), ("year", pyarrow.int32()),
+             ("tag", pyarrow.string()), ("price", pyarrow.float64()), ("vector", vector)]
+        )
+        self.table: Any = lancedb.connect(str(folder)).create_table(NAME, schema=self.schema)
+
+    def open(self, folder: Path, dimension: int) -> None:
+        self.table = lancedb.connect(str(folder)).open_table(NAME)
+        self.schema = self.table.schema
+
+    def insert(self, ids: list[int], documents: list[str], metadata: list[Metadata], vectors: Vector) -> None:
+        rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), vectors.shape[1])
+        columns: dict[str, Any] = {field: [fields[field] for fields in metadata] for field in FIELDS}
+        batch = pyarrow.table({"id": ids, "document": documents, **columns, "vector": rows}, schema=self.schema)
+        self.table.add(batch)
+
+    def finish(self) -> None:
+        self.table.optimize(cleanup_older_than=datetime.timedelta(0))
+        self.table.create_index(
+            metric="dot", vector_column_name="vector", index_type="IVF_HNSW_SQ", num_partitions=1,
+            m=M, ef_construction=EF_CONSTRUCTION,
+        )
+        self.table.create_scalar_index("price")
+        self.table.optimize(cleanup_older_than=datetime.timedelta(0))
+
+    def search(self, query: Vector, k: int, knob: int | None, below: float | None = None) -> list[Hit]:
+        wanted = self.table.search(query, vector_column_name="vector").distance_type("dot").limit(k)
+        wanted = wanted.select(["id", "document", *FIELDS, "_distance"])
+        wanted = wanted.nprobes(1).ef(knob).refine_factor(REFINE)
+        if below is not None:
+            wanted = wanted.where(f"price < {below}", prefilter=True)
+        rows = wanted.to_arrow().to_pylist()
+        return [Hit(row["id"], row["document"], {field: row[field] for field in FIELDS}) for row in rows]
+
+    def close(self) -> None:
+        del self.table
