@@ -1,4 +1,7 @@
-"""`python -m tests.benchmarks [--count N] [--install]`: measures, and prints one table beside the targets."""
+"""`python -m tests.benchmarks [--count N] [--install]`: measures, and prints one table beside the targets.
+
+With `--peers` first: vecdb beside its embedded peers (see `compare`).
+"""
 
 from __future__ import annotations
 
@@ -90,6 +93,7 @@ def rows(count: int, *, install: bool) -> list[tuple[str, str, str]]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--peers", action="store_true", help="beside the peers; --peers --help tells more")
     parser.add_argument("--count", type=int, default=100_000, help="records (default 100,000)")
     parser.add_argument("--install", action="store_true", help="also install the core into an empty folder")
     options = parser.parse_args()
@@ -102,4 +106,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if "--peers" in sys.argv[1:]:
+        from tests.benchmarks.compare.__main__ import main as compare
+
+        compare([argument for argument in sys.argv[1:] if argument != "--peers"])
+    else:
+        main()

@@ -53,6 +53,11 @@ def size(folder: Path) -> int:
     return int(np.load(folder / "base.npy", mmap_mode="r").shape[0])
 
 
+def dimension(folder: Path) -> int:
+    """Length of its vectors."""
+    return int(np.load(folder / "base.npy", mmap_mode="r").shape[1])
+
+
 def prices(count: int) -> NDArray[np.float64]:
     """Uniform in [0, 1): the filter `price < s` lets the share s through."""
     return np.round(np.random.default_rng(11).random(count), 6)

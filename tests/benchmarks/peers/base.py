@@ -56,10 +56,10 @@ class Peer(ABC):
     def insert(self, ids: list[int], documents: list[str], metadata: list[Metadata], vectors: Vector) -> None:
         """Add a batch; what the peer promises to be durable then, is."""
 
-    def commit(self) -> None:
+    def commit(self) -> None:  # noqa: B027
         """What must be done before all that was inserted is durable and found, where `insert` is not enough."""
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027
         """Wait until the index is complete, or build it, where the peer leaves that to its user."""
 
     @abstractmethod

@@ -1,4 +1,7 @@
-"""hnswlib alone: no records, no filter, nothing durable before it is saved. The reference for search time and memory."""
+"""hnswlib alone, the reference for search time and memory.
+
+It has no records and no filter, and nothing is durable before it is saved.
+"""
 
 from __future__ import annotations
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
 import lancedb
-import pyarrow
+import pyarrow as pa
 
 from tests.benchmarks.peers.base import EF_CONSTRUCTION, Hit, M, Metadata, Peer, Vector
 
@@ -22,10 +22,10 @@ class LancedbPeer(Peer):
     packages = ("lancedb",)
 
     def create(self, folder: Path, dimension: int) -> None:
-        vector = pyarrow.list_(pyarrow.float32(), dimension)
-        self.schema = pyarrow.schema(
-            [("id", pyarrow.int64()), ("document", pyarrow.string()), ("year", pyarrow.int32()),
-             ("tag", pyarrow.string()), ("price", pyarrow.float64()), ("vector", vector)]
+        vector = pa.list_(pa.float32(), dimension)
+        self.schema = pa.schema(
+            [("id", pa.int64()), ("document", pa.string()), ("year", pa.int32()),
+             ("tag", pa.string()), ("price", pa.float64()), ("vector", vector)]
         )
         self.table: Any = lancedb.connect(str(folder)).create_table(NAME, schema=self.schema)
 
@@ -34,19 +34,19 @@ class LancedbPeer(Peer):
         self.schema = self.table.schema
 
     def insert(self, ids: list[int], documents: list[str], metadata: list[Metadata], vectors: Vector) -> None:
-        rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), vectors.shape[1])
+        rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
         columns: dict[str, Any] = {field: [fields[field] for fields in metadata] for field in FIELDS}
-        batch = pyarrow.table({"id": ids, "document": documents, **columns, "vector": rows}, schema=self.schema)
+        batch = pa.table({"id": ids, "document": documents, **columns, "vector": rows}, schema=self.schema)
         self.table.add(batch)
 
     def finish(self) -> None:
-        self.table.optimize(cleanup_older_than=datetime.timedelta(0))
+        self.table.optimize(cleanup_older_than=dt.timedelta(0))
         self.table.create_index(
             metric="dot", vector_column_name="vector", index_type="IVF_HNSW_SQ", num_partitions=1,
             m=M, ef_construction=EF_CONSTRUCTION,
         )
         self.table.create_scalar_index("price")
-        self.table.optimize(cleanup_older_than=datetime.timedelta(0))
+        self.table.optimize(cleanup_older_than=dt.timedelta(0))
 
     def search(self, query: Vector, k: int, knob: int | None, below: float | None = None) -> list[Hit]:
         wanted = self.table.search(query, vector_column_name="vector").distance_type("dot").limit(k)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-from txtai import Embeddings  # noqa: E402: it reads the variable
+from txtai import Embeddings  # it reads the variable
 
-from tests.benchmarks.peers.base import EF_CONSTRUCTION, Hit, M, Metadata, Peer, Vector  # noqa: E402
+from tests.benchmarks.peers.base import EF_CONSTRUCTION, Hit, M, Metadata, Peer, Vector
 
 STATEMENT = "SELECT id, text, year, tag, price, score FROM txtai WHERE similar(:query)"
 
