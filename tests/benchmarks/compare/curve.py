@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.compare.catalog import OURS, PeerEntry
@@ -54,9 +55,7 @@ def _size(session: Session, peer: PeerEntry, data: Path, size: int) -> None:
     for number in range(session.rounds):
         for kind in ("first", "memory"):
             with session.client(peer) as client:
-                session.store.measure(
-                    f"{NAME}/{size}/{kind}/{number}", lambda client=client, kind=kind: client.call(kind, **place)
-                )
+                session.store.measure(f"{NAME}/{size}/{kind}/{number}", partial(client.call, kind, **place))
     with session.client(peer) as client:
         client.call("open", **place, count=size)
         session.store.measure(f"{NAME}/{size}/knobs", lambda: choose(client))

@@ -6,11 +6,13 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.compare import curve, tables
 from tests.benchmarks.compare.catalog import NAMES, OURS, PEERS
 from tests.benchmarks.compare.client import ROOT
 from tests.benchmarks.compare.environments import InstallError, environment, run
+from tests.benchmarks.compare.knobs import TARGETS
 from tests.benchmarks.compare.session import Session
 
 PLOTTING = ("matplotlib==3.11.2",)
@@ -66,14 +68,14 @@ def _title(data: str, facts: dict[str, dict[str, dict[str, int]]]) -> str:
 
 def _plots(session: Session, folder: Path, parts: list[str]) -> list[str]:
     """Names of the SVG files; none, with the reason, where matplotlib cannot be had."""
-    numbers = {"order": list(NAMES), "ours": OURS, "data": {}, "curve": []}
+    numbers: dict[str, Any] = {"order": list(NAMES), "ours": OURS, "data": {}, "curve": []}
     for data in parts:
         reader = tables.Reader(session.store, data)
         numbers["data"][data] = {
             "ingest": {peer: reader.median("ingest", peer, "complete_cpu") for peer in reader.peers("ingest")},
             "search": {
                 target: {peer: reader.median(f"search-{target}", peer, "cpu") for peer in NAMES}
-                for target in tables.TARGETS
+                for target in TARGETS
             },
             "filter": {
                 peer: [(share, at["cpu"], at["recall"]) for share, at in reader.rounds("filter", peer)[0].items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.compare.catalog import PeerEntry
@@ -40,14 +41,17 @@ class Stage:
         print(f"{self.data.name}: {kind}", flush=True)
         for number in range(self.session.rounds):
             for peer in list(self.session.peers):
-                self._measure(peer, f"{kind}/{peer.name}/{number}", lambda peer=peer: make(peer))
+                self._measure(peer, f"{kind}/{peer.name}/{number}", partial(make, peer))
 
-    def _measure(self, peer: PeerEntry, name: str, make: Callable[[], Result]) -> Result | None:
-        """A result, or None after dropping the peer that failed."""
+    def _measure(
+        self, peer: PeerEntry, name: str, make: Callable[[], Result], *, needed: bool = True
+    ) -> Result | None:
+        """A result, or None where the peer failed, which drops it if the result is needed."""
         try:
             return self.session.store.measure(f"{self.data.name}/{name}", make)
         except PeerError as error:
-            self.session.drop(peer, str(error))
+            if needed:
+                self.session.drop(peer, str(error))
             return None
 
     def _ingest(self) -> None:
@@ -57,7 +61,7 @@ class Stage:
                 name = f"ingest/{peer.name}/{number}"
                 if number == self.ingest_rounds - 1 and self._lacks_database(peer):
                     self.session.store.forget(f"{self.data.name}/{name}")
-                self._measure(peer, name, lambda peer=peer: self._ingest_one(peer))
+                self._measure(peer, name, partial(self._ingest_one, peer))
 
     def _lacks_database(self, peer: PeerEntry) -> bool:
         """A run is resumed whose database is gone, though not all was measured on it."""
@@ -123,7 +127,7 @@ class Stage:
 
     def _search_one(self, peer: PeerEntry, client: Client, number: int) -> None:
         """One round of one peer: both recalls, one and two threads, filters."""
-        chosen = self._measure(peer, f"knobs/{peer.name}", lambda: choose(client))
+        chosen = self._measure(peer, f"knobs/{peer.name}", partial(choose, client))
         if chosen is None:
             return
         queries = chosen["queries"]
@@ -132,15 +136,13 @@ class Stage:
             if point is None:
                 continue
             name = f"search-{target}/{peer.name}/{number}"
-            self._measure(peer, name, lambda knob=point["knob"]: client.call("search", queries=queries, knob=knob))
+            self._measure(peer, name, partial(client.call, "search", queries=queries, knob=point["knob"]))
         usual = next(iter(chosen["points"].values()), None) or chosen["best"]
         for threads in (1, 2):
             name = f"threads-{threads}/{peer.name}/{number}"
-            self._measure(
-                peer, name,
-                lambda threads=threads: client.call("threads", queries=queries, knob=usual["knob"], threads=threads),
-            )
-        self._measure(peer, f"filter/{peer.name}/{number}", lambda: self._filtered(client, usual["knob"]))
+            make = partial(client.call, "threads", queries=queries, knob=usual["knob"], threads=threads)
+            self._measure(peer, name, make, needed=False)  # not every peer can be searched from threads
+        self._measure(peer, f"filter/{peer.name}/{number}", partial(self._filtered, client, usual["knob"]))
 
     @staticmethod
     def _filtered(client: Client, knob: int | None) -> Result:

@@ -87,7 +87,7 @@ def per(value: float | None, count: int) -> float | None:
 
 def ingest(reader: Reader, count: int) -> Table:
     """Until it is found, and until the index is complete."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for peer in reader.peers("ingest"):
         found = {key: reader.median("ingest", peer, key) for key in reader.rounds("ingest", peer)[0]}
         rows.append((
@@ -111,7 +111,8 @@ def ingest(reader: Reader, count: int) -> Table:
 
 def search(reader: Reader, target: str) -> Table:
     """One query a call, with document and metadata."""
-    kind, rows = f"search-{target}", []
+    kind = f"search-{target}"
+    rows: list[tuple[str, ...]] = []
     for peer in NAMES:
         chosen = reader.store.get(f"{reader.data}/knobs/{peer}")
         if chosen is None:
@@ -139,7 +140,7 @@ def search(reader: Reader, target: str) -> Table:
 
 def threads(reader: Reader) -> Table:
     """Two callers against one."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for peer in reader.peers("threads-2"):
         one, two = (reader.median(f"threads-{number}", peer, "rate") for number in (1, 2))
         pairs = zip(reader.rounds("threads-2", peer), reader.rounds("threads-1", peer), strict=False)
@@ -151,12 +152,11 @@ def threads(reader: Reader) -> Table:
 
 def filtered(reader: Reader) -> Table:
     """Under the filter price < s."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for peer in reader.peers("filter"):
         cells: list[str] = []
         for share in map(str, SHARES):
-            cpu = reader.median("filter", peer, lambda result, share=share: result[share]["cpu"])
-            recall = reader.median("filter", peer, lambda result, share=share: result[share]["recall"])
+            cpu, recall = (reader.median("filter", peer, _under(share, key)) for key in ("cpu", "recall"))
             cells += [number(None if cpu is None else cpu * 1e6), number(recall, 3)]
         if any(cell != NONE for cell in cells):
             rows.append((peer, *cells))
@@ -165,9 +165,13 @@ def filtered(reader: Reader) -> Table:
     return Table("Filtered search", note, head, rows)
 
 
+def _under(share: str, key: str) -> Callable[[Result], float]:
+    return lambda result: float(result[share][key])
+
+
 def opening(reader: Reader) -> Table:
     """The first answer, and the memory of an open collection."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for peer in reader.peers("first"):
         memory = reader.median("memory", peer, "memory")
         imported = reader.median("first", peer, lambda result: result["seconds"] + result["import_seconds"])
@@ -186,7 +190,7 @@ def opening(reader: Reader) -> Table:
 
 def curve(store: Store, sizes: tuple[int, ...]) -> Table:
     """vecdb as it grows."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for size in sizes:
         found = {kind: store.rounds(f"curve/{size}/{kind}") for kind in ("ingest", "first", "memory", "search")}
         if not all(found.values()):
@@ -214,7 +218,7 @@ def curve(store: Store, sizes: tuple[int, ...]) -> Table:
 
 def skipped(store: Store) -> Table:
     """What failed, and why."""
-    rows = [(name, reason) for name, reason in store.errors().items()]
+    rows: list[tuple[str, ...]] = [(name, reason) for name, reason in store.errors().items()]
     return Table("Skipped", "", ("what", "why"), rows)
 
 

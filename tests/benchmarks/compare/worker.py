@@ -210,7 +210,7 @@ def main(module: str, name: str) -> None:
                 worker = Worker(getattr(importlib.import_module(module), name)())
                 worker.import_seconds = time.perf_counter() - begin
             action: Callable[..., dict[str, Any]] = getattr(worker, request.pop("do"))
-            answer = {"ok": action(**request)}
+            answer: dict[str, Any] = {"ok": action(**request)}
         except Exception as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"[:300]}

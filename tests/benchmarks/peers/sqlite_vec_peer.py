@@ -13,7 +13,7 @@ from tests.benchmarks.peers.base import Hit, Metadata, Peer, Vector
 try:
     import pysqlite3 as sqlite3  # Python's own sqlite3 may be built without loadable extensions
 except ImportError:
-    import sqlite3  # type: ignore[no-redef]
+    import sqlite3
 
 FIELDS = ("year", "tag", "price")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,26 @@ class TxtaiPeer(Peer):
 
     packages = ("txtai",)
 
-    def _transform(self, texts: list[Any]) -> Vector:
-        return np.array([self.vectors[text] if isinstance(text, str) else text for text in texts], np.float32)
+    def _transform(self) -> Callable[[list[Any]], Vector]:
+        """A plain function: txtai calls anything else without arguments."""
+
+        def transform(texts: list[Any]) -> Vector:
+            return np.array([self.vectors[text] for text in texts], np.float32)
+
+        return transform
 
     def create(self, folder: Path, dimension: int) -> None:
         self.folder, self.empty = folder / "records", True
         self.vectors: dict[str, Vector] = {}
         graph = {"m": M, "efconstruction": EF_CONSTRUCTION, "efsearch": 64}
         self.records: Any = Embeddings(
-            method="external", transform=self._transform, content=True, backend="hnsw", hnsw=graph
+            method="external", transform=self._transform(), content=True, backend="hnsw", hnsw=graph
         )
 
     def open(self, folder: Path, dimension: int) -> None:
         self.vectors = {}
         self.records = Embeddings()
-        self.records.load(str(folder / "records"), config={"transform": self._transform})
+        self.records.load(str(folder / "records"), config={"transform": self._transform()})
 
     def insert(self, ids: list[int], documents: list[str], metadata: list[Metadata], vectors: Vector) -> None:
         self.vectors = dict(zip(documents, vectors, strict=True))
@@ -51,7 +57,7 @@ class TxtaiPeer(Peer):
 
     def search(self, query: Vector, k: int, knob: int | None, below: float | None = None) -> list[Hit]:
         if knob is not None:
-            self.records.ann.backend.set_ef(knob)
+            self.records.ann.config["hnsw"]["efsearch"] = knob
         statement = STATEMENT if below is None else f"{STATEMENT} AND price < {below}"
         found = self.records.search(statement, k, parameters={"query": query})
         return [

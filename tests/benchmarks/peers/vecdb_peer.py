@@ -33,7 +33,7 @@ class VecdbPeer(Peer):
     def search(self, query: Vector, k: int, knob: int | None, below: float | None = None) -> list[Hit]:
         where = None if below is None else {"price": {"$lt": below}}
         hits = self.records.search(query, k=k, ef=knob, where=where)
-        return [Hit(int(hit.id), hit.content, hit.metadata) for hit in hits]
+        return [Hit(int(hit.id), str(hit.content), dict(hit.metadata)) for hit in hits]
 
     def close(self) -> None:
         self.database.close()
