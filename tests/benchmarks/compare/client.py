@@ -13,6 +13,8 @@ from typing import Any
 from tests.benchmarks.compare.catalog import PeerEntry
 
 ROOT = Path(__file__).resolve().parents[3]
+# Two threads where a peer builds its index with OpenMP, one in numpy: more would only wait for one another.
+ENVIRONMENT = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1", "ANONYMIZED_TELEMETRY": "False"}
 PATIENCE = 3600.0  # seconds that a peer may take for one request
 
 
@@ -31,8 +33,7 @@ class Client:
         self._process = subprocess.Popen(
             [str(python), "-m", "tests.benchmarks.compare.worker", module, peer.adapter],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, cwd=ROOT, text=True, encoding="utf-8",
-            # One thread in the numerical libraries: a peer's own threads are its own choice.
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ANONYMIZED_TELEMETRY": "False"},
+            env={**os.environ, **ENVIRONMENT},
         )
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()

@@ -66,7 +66,7 @@ class Reader:
     def median(self, kind: str, peer: str, value: Callable[[Result], float] | str) -> float | None:
         """The median over rounds."""
         read = value if callable(value) else lambda result: float(result[value])
-        found = [read(result) for result in self.rounds(kind, peer) if result]
+        found = [read(result) for result in self.rounds(kind, peer) if result]  # a round may be empty: no filter
         return statistics.median(found) if found else None
 
     def ratio(self, kind: str, peer: str, other: str, value: str) -> float | None:
@@ -165,6 +165,28 @@ def filtered(reader: Reader) -> Table:
     return Table("Filtered search", note, head, rows)
 
 
+def overview(reader: Reader, count: int) -> Table:
+    """The figures that most want, one line a peer."""
+    rows: list[tuple[str, ...]] = []
+    for peer in reader.peers("ingest"):
+        searches = [reader.median(f"search-{target}", peer, "cpu") for target in TARGETS]
+        narrow, recall = (reader.median("filter", peer, _under("0.1", key)) for key in ("cpu", "recall"))
+        memory, disk = reader.median("memory", peer, "memory"), reader.median("ingest", peer, "disk")
+        rows.append((
+            peer,
+            number(per(reader.median("ingest", peer, "searchable_cpu"), count)),
+            number(per(reader.median("ingest", peer, "complete_cpu"), count)),
+            *(number(per(cpu, 1)) for cpu in searches),
+            f"{number(per(narrow, 1))} / {number(recall, 2)}" if narrow else NONE,
+            number(reader.median("first", peer, "seconds"), 2),
+            number(memory and memory / 1e6),
+            number(disk and disk / 1e6),
+        ))
+    head = ("peer", "found / CPU s", "indexed / CPU s", *(f"queries / CPU s at {target}" for target in TARGETS),
+            "filtered to 10 % / recall", "first result s", "memory MB", "disk MB")
+    return Table("At a glance", "Per CPU second of the process; the tables below tell more.", head, rows)
+
+
 def _under(share: str, key: str) -> Callable[[Result], float]:
     return lambda result: float(result[share][key])
 
@@ -225,6 +247,8 @@ def skipped(store: Store) -> Table:
 def all_tables(store: Store, data: str, count: int) -> list[Table]:
     """The tables of one data set."""
     reader = Reader(store, data)
-    made = [ingest(reader, count), *(search(reader, target) for target in TARGETS), threads(reader), filtered(reader),
-            opening(reader)]
+    made = [
+        overview(reader, count), ingest(reader, count), *(search(reader, target) for target in TARGETS),
+        threads(reader), filtered(reader), opening(reader),
+    ]
     return [table for table in made if table.rows]
