@@ -50,18 +50,22 @@ def dataset(name: str, found: dict[str, Any], numbers: dict[str, Any], folder: P
     rates = {peer: value and found["count"] / value for peer, value in found["ingest"].items()}
     _bars(axes[-1], rates, numbers, "records indexed per CPU second", ",.0f")
     _save(figure, folder, f"{name}-search-and-ingest.svg")
-    figure, axis = plt.subplots(figsize=(7, 4))
+    figure, axis = plt.subplots(figsize=(8, 4))
+    others = iter(mpl.colormaps["tab10"].colors)
     for peer, points in found["filter"].items():
+        if not points:
+            continue  # it cannot filter
         shares = [float(share) * 100 for share, _, _ in points]
         costs = [cpu * 1e6 for _, cpu, _ in points]
         ours = peer == numbers["ours"]
-        (line,) = axis.plot(shares, costs, label=peer, color=OURS if ours else None, linewidth=2.5 if ours else 1.2)
+        color = OURS if ours else mpl.colors.to_hex(next(others))
+        axis.plot(shares, costs, label=peer, color=color, linewidth=2.5 if ours else 1.2)
         for share, cost, (_, _, recall) in zip(shares, costs, points, strict=True):
-            fill = line.get_color() if recall >= RECALL_FLOOR else "white"
-            axis.plot(share, cost, "o", markersize=6, markeredgecolor=line.get_color(), markerfacecolor=fill)
+            fill = color if recall >= RECALL_FLOOR else "white"
+            axis.plot(share, cost, "o", markersize=6, markeredgecolor=color, markerfacecolor=fill)
     axis.set(xscale="log", yscale="log", xlabel="% of the records that pass the filter", ylabel="µs of CPU a query")
     axis.set_title(f"filtered search (hollow: recall below {RECALL_FLOOR})", fontsize=10)
-    axis.legend(fontsize=8, ncols=2)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     _save(figure, folder, f"{name}-filter.svg")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -240,7 +241,8 @@ def curve(store: Store, sizes: tuple[int, ...]) -> Table:
 
 def skipped(store: Store) -> Table:
     """What failed, and why."""
-    rows: list[tuple[str, ...]] = [(name, reason) for name, reason in store.errors().items()]
+    # A message may name folders of this machine or of another's build.
+    rows: list[tuple[str, ...]] = [(name, re.sub(r"/\S+/", "…/", reason)) for name, reason in store.errors().items()]
     return Table("Skipped", "", ("what", "why"), rows)
 
 

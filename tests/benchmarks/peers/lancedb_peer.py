@@ -20,6 +20,7 @@ class LancedbPeer(Peer):
     """The index is built by `create_index`, the filtered field has a scalar index."""
 
     packages = ("lancedb",)
+    knob = (20, 1280)  # it refuses an ef below REFINE * k
 
     def create(self, folder: Path, dimension: int) -> None:
         vector = pa.list_(pa.float32(), dimension)
