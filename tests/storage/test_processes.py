@@ -235,7 +235,12 @@ def test_a_child_that_was_forked_in_the_middle_of_a_call_is_refused(folder, tmp_
             if pid == 0:
                 status = 1
                 try:
-                    for call in (collection.count, lambda: collection.add([None], vectors=[[1, 2]])):
+                    for call in (
+                        collection.count,
+                        lambda: collection.add([None], vectors=[[1, 2]]),
+                        lambda: vecdb.open(folder),
+                        lambda: vecdb.database.upgrade(folder),
+                    ):
                         with pytest.raises(vecdb.DatabaseClosedError, match="use the database in a new process"):
                             call()
                     status = 0
@@ -316,6 +321,51 @@ def test_children_forked_while_threads_write_and_search_find_nothing_locked(fold
             thread.join()
         assert (errors, set(statuses)) == ([], {0})
         assert {f"child {number}" for number in range(30)} <= {record.id for record in collection}
+        assert database.check()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_children_forked_while_threads_open_the_database_lose_nothing(folder):
+    """SQLite remembers for the whole process what it holds of a file, also of one that is just being opened."""
+    with vecdb.open(folder) as database:
+        database.create_collection("c", dimension=8).add([None], ids=["first"], vectors=[row(1)])
+    stop, errors = threading.Event(), []
+
+    def add(id):
+        with vecdb.open(folder, timeout=10) as database:
+            database.collection("c").add([None], ids=[id], vectors=[row(hash(id) % 97)])
+
+    def work(thread):
+        n = 0
+        try:
+            while not stop.is_set():
+                add(f"thread {thread} {(n := n + 1)}")
+                added.append(f"thread {thread} {n}")
+        except BaseException as error:
+            errors.append(error)
+
+    added = ["first"]
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in (1, 2)]
+    for thread in threads:
+        thread.start()
+    statuses = []
+    for number in range(40):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                add(f"child {number}")
+                status = 0
+            finally:
+                os._exit(status)
+        added.append(f"child {number}")
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert (errors, set(statuses)) == ([], {0})
+    with vecdb.open(folder) as database:
+        assert {record.id for record in database.collection("c")} == set(added)
         assert database.check()
 
 

@@ -11,7 +11,6 @@ import os
 import sqlite3
 import threading
 import urllib.parse
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +29,14 @@ from vecdb.errors import (
     ReadOnlyError,
     StorageError,
 )
-from vecdb.storage.forks import hold_at_fork
+from vecdb.storage.forks import (
+    FORK_WAIT,
+    forked_error,
+    hold_at_fork,
+    inherit,
+    require_not_inherited,
+    undivided_if_at_once,
+)
 from vecdb.storage.lock import WriterLock
 from vecdb.storage.sqlite_errors import translated
 
@@ -42,9 +48,8 @@ _CACHE_KIB = 32 * 1024
 _CHECKPOINT_BYTES = 64 * 1024 * 1024
 _WITHOUT_LOCKS = "win32-none" if os.name == "nt" else "unix-none"  # SQLite's names for file access that locks nothing
 
-# Connections that a forked child inherited: neither used nor closed there, or the parent would lose locks.
-_INHERITED: list[object] = []
-_FORK_WAIT = 10.0  # seconds; a fork waits so long for other threads to leave the database
+# Of databases that nobody closed, and that went in the middle of a fork.
+_ABANDONED: list[object] = []
 
 
 class Snapshot:
@@ -110,11 +115,14 @@ class DatabaseEngine:
 
     def _start(self) -> None:
         self._closed = False
-        self._local = threading.local()
+        self._idle: list[Snapshot] = []  # readers that no thread uses now
         self._unlocked: _Stamp | None = None  # of the files, where they are read without locks
         self._forked_inside = False
-        self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
+        # Held here until it is closed here: a connection that the end of a thread, or the garbage collection,
+        # closed in the middle of a fork would be open in the child for ever, and its locks nowhere.
+        self._open: set[Connection] = set()
         self._busy: dict[Connection, int] = {}  # in a snapshot or a transaction now, and of which thread
+        self._writers: list[int] = []  # threads that write, or wait for their turn
         self._busy_lock = threading.RLock()  # re-entrant: a signal's handler may fork
         self._gate = threading.Condition(self._busy_lock)
         self._forking = False
@@ -130,8 +138,8 @@ class DatabaseEngine:
         """A read transaction: everything read inside is of one moment, and blocks nobody."""
         with self._busy_lock:
             self._pass_gate()
-            idle = self._idle_readers()
-            snapshot = idle.pop() if idle else self._connect(self._reading)
+            self._drop_outdated_readers()
+            snapshot = self._idle.pop() if self._idle else self._connect(self._reading)
             self._busy[snapshot.connection] = threading.get_ident()
         unlocked = self._unlocked
         try:
@@ -149,34 +157,29 @@ class DatabaseEngine:
                 snapshot.driver.rollback()
                 with self._busy_lock:
                     self._leave(snapshot)
-                    if self._closed:
-                        snapshot.connection.close()
+                    if self._closed or snapshot.driver.in_transaction:  # its rollback was interrupted
+                        self._disconnect(snapshot.connection)
                     else:
-                        idle.append(snapshot)  # one whose rollback was interrupted is not used again
+                        self._idle.append(snapshot)
         except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
             raise self._translated(error) from error
 
     def _pass_gate(self) -> None:
         """Wait while the process forks; those who are inside go on, so that they come to an end."""
-        while self._forking and threading.get_ident() not in self._busy.values():
+        while self._forking and threading.get_ident() not in (*self._busy.values(), *self._writers):
             self._gate.wait()
         if self._closed:
             raise self._closed_error()
 
     def _leave(self, snapshot: Snapshot) -> None:
         self._busy.pop(snapshot.connection, None)
-        if self._forking:
-            self._gate.notify_all()
+        self._gate.notify_all()
 
-    def _idle_readers(self) -> list[Snapshot]:
-        """This thread's reading connections that are not in use: several, if one snapshot is taken inside another."""
+    def _drop_outdated_readers(self) -> None:
+        """SQLite trusts that nobody writes to what it reads without locks, but its owner may have done so."""
         if self._unlocked is not None and self._unlocked != self._stamp():
-            # SQLite trusts that nobody writes to what it reads without locks, but its owner may have done so.
-            self._unlocked, self._local = None, threading.local()
-        idle: list[Snapshot] | None = getattr(self._local, "idle", None)
-        if idle is None:
-            idle = self._local.idle = []
-        return idle
+            self._unlocked = None
+            self._disconnect_idle()
 
     def _stamp(self) -> _Stamp:
         return _size_and_time(self.file), _size_and_time(self._log), self._shared_memory.exists()
@@ -211,18 +214,25 @@ class DatabaseEngine:
         """The writer lock and the writing connection, outside a transaction."""
         if self.read_only:
             raise ReadOnlyError(f"the database {self.folder} was opened with read_only=True; open it without to write")
-        if self._closed:
-            raise self._closed_error()
-        with self.writer_lock:
-            with self._busy_lock:
-                self._pass_gate()
-                writer = self._writer = self._writer or self._connect(self._writing)
-                self._busy[writer.connection] = threading.get_ident()
-            try:
-                yield writer
-            finally:
+        with self._busy_lock:
+            self._pass_gate()
+            self._writers.append(threading.get_ident())
+        try:
+            with self.writer_lock:
                 with self._busy_lock:
-                    self._leave(writer)
+                    if self._closed:
+                        raise self._closed_error()
+                    writer = self._writer = self._writer or self._connect(self._writing)
+                    self._busy[writer.connection] = threading.get_ident()
+                try:
+                    yield writer
+                finally:
+                    with self._busy_lock:
+                        self._leave(writer)
+        finally:
+            with self._busy_lock:
+                self._writers.remove(threading.get_ident())
+                self._gate.notify_all()
 
     def checkpoint(self) -> None:
         """Move the write-ahead log into the database file, as far as readers allow."""
@@ -247,7 +257,7 @@ class DatabaseEngine:
         if writer is not None:
             with contextlib.suppress(sqlite3.Error, sqlalchemy.exc.SQLAlchemyError):
                 writer.connection.invalidate()
-                writer.connection.close()
+                self._disconnect(writer.connection)
 
     # --- life ---
 
@@ -260,10 +270,17 @@ class DatabaseEngine:
             self._closed = True
         self.writer_lock.close()  # waits for the writer, if there is one
         with self._busy_lock:
-            for connection in list(self._open):
-                if connection not in self._busy:
-                    connection.close()
-        self._writer = None
+            self._disconnect_idle()
+            self._writer = None
+
+    def __del__(self) -> None:
+        """Of a database that nobody closed."""
+        if getattr(self, "_open", None):
+            with contextlib.suppress(Exception), undivided_if_at_once() as is_undivided:
+                if is_undivided:
+                    self.close()
+                else:  # in the middle of a fork; waiting in the garbage collection would stop everything
+                    _ABANDONED.append(self._open)
 
     def before_fork(self) -> None:
         """Wait until no thread is inside, and close every connection, so that a child inherits none.
@@ -275,11 +292,9 @@ class DatabaseEngine:
         self._busy_lock.acquire()
         self._forking = True
         own = threading.get_ident()
-        self._gate.wait_for(lambda: all(thread == own for thread in self._busy.values()), _FORK_WAIT)
-        for connection in list(self._open):
-            if connection not in self._busy:
-                connection.close()
-        self._local = threading.local()
+        # One that only waits to write counts, too: what it waits for may be a thread that this one kept out.
+        self._gate.wait_for(lambda: {*self._busy.values(), *self._writers} <= {own}, FORK_WAIT)
+        self._disconnect_idle()
         if self._writer is not None and self._writer.connection not in self._busy:
             self._writer = None
 
@@ -291,8 +306,9 @@ class DatabaseEngine:
 
     def reset_after_fork(self) -> None:
         """In a forked child: start anew, or refuse to, where a connection in use had to be inherited."""
-        _INHERITED.extend([self._local, *self._busy, self._writer])
         inherited = bool(self._busy)
+        if inherited:
+            inherit(self.file, [*self._open, self._writer])
         self._reading.dispose(close=False)
         self._writing.dispose(close=False)
         self.writer_lock.reset_after_fork()
@@ -316,7 +332,19 @@ class DatabaseEngine:
             raise StorageError(f"unexpected database driver {type(driver).__name__}; use the standard sqlite3 module")
         return Snapshot(connection, driver)
 
+    def _disconnect(self, connection: Connection) -> None:
+        with self._busy_lock:
+            self._open.discard(connection)
+            connection.close()
+
+    def _disconnect_idle(self) -> None:
+        """Close every connection that is not in use. Needs `_busy_lock`."""
+        for connection in self._open - self._busy.keys():
+            self._disconnect(connection)
+        self._idle.clear()
+
     def _driver_connection(self) -> sqlite3.Connection:
+        require_not_inherited(self.file)
         mode, locks = "rw", True
         if self.read_only:
             mode = "ro"
@@ -349,10 +377,7 @@ class DatabaseEngine:
 
     def _closed_error(self) -> DatabaseClosedError:
         if self._forked_inside:
-            return DatabaseClosedError(
-                f"this process was forked in the middle of a call of the database {self.folder}, so it cannot use "
-                "it; fork outside of such calls, or use the database in a new process"
-            )
+            return forked_error(self.folder)
         return DatabaseClosedError(f"the database {self.folder} was closed; open it again with vecdb.open")
 
     def _translated(self, error: Exception) -> StorageError:

@@ -67,9 +67,12 @@ def is_abandoned(path: Path) -> bool:
         return time.time() - path.stat().st_mtime > _OLD
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        return _try_lock(descriptor)
+        free = _try_lock(descriptor)
+        if free:
+            _unlock(descriptor)  # closing would not do: a child that was just forked has it open, too
+        return free
     finally:
-        os.close(descriptor)  # lets go of the lock, too
+        os.close(descriptor)
 
 
 _OLD = 3600.0  # seconds; nobody writes one file for so long

@@ -31,6 +31,7 @@ from vecdb.storage.engine import (
     configure,
 )
 from vecdb.storage.file_systems import warn_of_network_file_system
+from vecdb.storage.forks import require_not_inherited, undivided
 from vecdb.storage.lock import WriterLock
 from vecdb.storage.manifest import INDEX_FOLDER
 from vecdb.storage.schema_check import (
@@ -60,6 +61,18 @@ def open_engine(folder: Path, *, read_only: bool, durability: Durability, timeou
     """
     _check_path(folder)
     warn_of_network_file_system(folder)
+    with undivided():
+        _find_or_make(folder, read_only, durability, timeout)
+        engine = DatabaseEngine(folder, read_only=read_only, durability=durability, timeout=timeout)
+        try:
+            check_schema(engine)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+
+def _find_or_make(folder: Path, read_only: bool, durability: Durability, timeout: float) -> None:
     try:
         if not _has_tables(folder / DATABASE_FILE):
             _require_nothing_lost(folder)
@@ -70,13 +83,6 @@ def open_engine(folder: Path, *, read_only: bool, durability: Durability, timeou
             _require_writable(folder)
     except OSError as error:
         raise StorageError(f"cannot look into {folder}: {error.strerror}; look after the disk, try again") from error
-    engine = DatabaseEngine(folder, read_only=read_only, durability=durability, timeout=timeout)
-    try:
-        check_schema(engine)
-    except BaseException:
-        engine.close()
-        raise
-    return engine
 
 
 def _require_nothing_lost(folder: Path) -> None:
@@ -272,12 +278,13 @@ def upgrade(folder: Path, *, timeout: float, script_location: Path | None = None
         StorageError: the upgrade failed; the database is as it was.
     """
     _check_path(folder)
+    require_not_inherited(folder / DATABASE_FILE)
     scripts = script_location or migrations_folder()
     lock = WriterLock(folder / LOCK_FILE, timeout)
     try:
         if not _has_content(folder / DATABASE_FILE):
             raise NotFoundError(f"there is no vecdb database at {folder}; check the path", name=str(folder))
-        with lock:
+        with undivided(), lock:
             return _upgrade(folder, scripts, target)
     except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
         raise translated(error, folder) from error
