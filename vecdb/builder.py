@@ -8,9 +8,11 @@ import warnings
 from vecdb.errors import CollectionNotFoundError, VecdbError, VecdbWarning
 from vecdb.sync import SpaceIndex
 
+_IDLE_SECONDS = 5.0  # after which the thread ends
+
 
 class IndexBuilder:
-    """The building thread of a database; started when there is something to build."""
+    """The building thread of a database; started when there is something to build, ended when there is nothing."""
 
     def __init__(self) -> None:
         self._begin()
@@ -59,14 +61,15 @@ class IndexBuilder:
             self._work()
         finally:  # if an error ended it (a warning may be one), the next notice starts another
             with self._changed:
-                self._thread = None
+                if self._thread is threading.current_thread():
+                    self._thread = None
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._stopping:
-                    self._changed.wait()
-                if self._stopping:
+                self._changed.wait_for(lambda: self._waiting or self._stopping, _IDLE_SECONDS)
+                if self._stopping or not self._waiting:
+                    self._thread = None  # here, so that the next notice finds that there is none
                     return
                 index = self._waiting.pop(next(iter(self._waiting)))  # who has waited longest
             try:
@@ -81,3 +84,5 @@ class IndexBuilder:
                         VecdbWarning,
                         stacklevel=1,
                     )
+            finally:
+                del index  # or a database that nobody closed would stay for the sake of this thread

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -367,6 +368,19 @@ def test_children_forked_while_threads_open_the_database_lose_nothing(folder):
     with vecdb.open(folder) as database:
         assert {record.id for record in database.collection("c")} == set(added)
         assert database.check()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list descriptors")
+def test_a_database_that_nobody_closed_lets_go_of_its_files(folder):
+    database = vecdb.open(folder)
+    database.create_collection("c", dimension=8).add([None], vectors=[row(1)])
+    thread = threading.Thread(target=database.collections)  # its connection outlives it
+    thread.start()
+    thread.join()
+    del database, thread
+    gc.collect()
+    found = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert [path for path in found if path.startswith(str(folder))] == []
 
 
 # --- backup -------------------------------------------------------------------------------------

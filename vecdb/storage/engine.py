@@ -11,6 +11,7 @@ import os
 import sqlite3
 import threading
 import urllib.parse
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from vecdb.errors import (
 )
 from vecdb.storage.forks import (
     FORK_WAIT,
+    abandon,
     forked_error,
     hold_at_fork,
     inherit,
@@ -47,9 +49,6 @@ LOCK_FILE = "writer.lock"
 _CACHE_KIB = 32 * 1024
 _CHECKPOINT_BYTES = 64 * 1024 * 1024
 _WITHOUT_LOCKS = "win32-none" if os.name == "nt" else "unix-none"  # SQLite's names for file access that locks nothing
-
-# Of databases that nobody closed, and that went in the middle of a fork.
-_ABANDONED: list[object] = []
 
 
 class Snapshot:
@@ -126,9 +125,16 @@ class DatabaseEngine:
         self._busy_lock = threading.RLock()  # re-entrant: a signal's handler may fork
         self._gate = threading.Condition(self._busy_lock)
         self._forking = False
+        weak = weakref.proxy(self)
+
+        def connect() -> sqlite3.Connection:
+            # SQLAlchemy has a list of open connections that would keep `self`, and so them, for ever.
+            connection: sqlite3.Connection = weak.new_connection()
+            return connection
+
         # Snapshots begin on the driver itself, for speed; SQLAlchemy need not say it again.
-        self._reading = beginning_with(None, self._driver_connection)
-        self._writing = beginning_with("BEGIN IMMEDIATE", self._driver_connection)
+        self._reading = beginning_with(None, connect)
+        self._writing = beginning_with("BEGIN IMMEDIATE", connect)
         self._writer: Snapshot | None = None
 
     # --- reading and writing ---
@@ -280,7 +286,7 @@ class DatabaseEngine:
                 if is_undivided:
                     self.close()
                 else:  # in the middle of a fork; waiting in the garbage collection would stop everything
-                    _ABANDONED.append(self._open)
+                    abandon(self.file, self._open)
 
     def before_fork(self) -> None:
         """Wait until no thread is inside, and close every connection, so that a child inherits none.
@@ -343,7 +349,8 @@ class DatabaseEngine:
             self._disconnect(connection)
         self._idle.clear()
 
-    def _driver_connection(self) -> sqlite3.Connection:
+    def new_connection(self) -> sqlite3.Connection:
+        """Another connection of the driver, ready for use; the caller closes it."""
         require_not_inherited(self.file)
         mode, locks = "rw", True
         if self.read_only:

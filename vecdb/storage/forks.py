@@ -111,6 +111,7 @@ def hold_at_fork(one: Forked) -> None:
 # the child would take the parent's locks on them for its own.
 _inherited: list[object] = []
 _inherited_files: set[tuple[int, int]] = set()
+_abandoned: list[tuple[Path, Iterable[object]]] = []
 
 
 def inherit(file: Path, connections: Iterable[object]) -> None:
@@ -118,6 +119,11 @@ def inherit(file: Path, connections: Iterable[object]) -> None:
     _inherited.extend(connections)
     if (found := _identity(file)) is not None:
         _inherited_files.add(found)
+
+
+def abandon(file: Path, connections: Iterable[object]) -> None:
+    """Keep what cannot be closed now, because the process forks."""
+    _abandoned.append((file, connections))
 
 
 def require_not_inherited(file: Path) -> None:
@@ -165,6 +171,8 @@ def _reset() -> None:
     _lock, _gate = threading.RLock(), _Gate()
     while _still:
         _still.pop().reset_after_fork()
+    for file, connections in _abandoned:
+        inherit(file, connections)
 
 
 if hasattr(os, "register_at_fork"):
