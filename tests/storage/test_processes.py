@@ -379,7 +379,7 @@ def test_a_database_that_nobody_closed_lets_go_of_its_files(folder):
     thread.join()
     del database, thread
     gc.collect()
-    found = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    found = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     assert [path for path in found if path.startswith(str(folder))] == []
 
 
