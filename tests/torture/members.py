@@ -260,7 +260,7 @@ def impatient(part: Part) -> None:
 
 
 def forker(part: Part) -> None:
-    """A thread writes while the process forks again and again; the children go on with the open database."""
+    """Threads write and open while the process forks again and again; the children go on with the open database."""
     number = 0
     while not part.is_over():
         database = part.open(timeout=_PATIENCE)
@@ -268,9 +268,12 @@ def forker(part: Part) -> None:
         done = threading.Event()
         errors: list[BaseException] = []
 
-        beside = partial(_go_on_beside, part, number, collection, done, errors)
-        thread = threading.Thread(target=beside)
-        thread.start()
+        threads = [
+            threading.Thread(target=partial(_go_on_beside, part, number, collection, done, errors)),
+            threading.Thread(target=partial(_open_beside, part, number, done, errors)),
+        ]
+        for thread in threads:
+            thread.start()
         children = []
         for _ in range(3):
             number += 1
@@ -280,7 +283,8 @@ def forker(part: Part) -> None:
             children.append(child)
             time.sleep(0.02)
         done.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
         database.close()  # the children may go on
         statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         if errors or any(statuses):
@@ -290,11 +294,22 @@ def forker(part: Part) -> None:
 def _go_on_beside(
     part: Part, number: int, collection: vecdb.Collection, done: threading.Event, errors: list[BaseException]
 ) -> None:
-    """The thread of the one that forks."""
+    """A thread of the one that forks."""
     journal, chance = Journal(part, f"beside-{number}"), random.Random(f"{part.seed}/{number}")
     try:
         while not done.is_set():
             (write if chance.random() < 0.5 else read)(collection, journal, chance)
+    except BaseException as error:
+        errors.append(error)
+
+
+def _open_beside(part: Part, number: int, done: threading.Event, errors: list[BaseException]) -> None:
+    """Another one, which opens the database anew for each call."""
+    journal, chance = Journal(part, f"opening-{number}"), random.Random(f"{part.seed}/opening {number}")
+    try:
+        while not done.is_set():
+            with part.open(timeout=_PATIENCE) as database:
+                (write if chance.random() < 0.5 else read)(database.collection(COLLECTION), journal, chance)
     except BaseException as error:
         errors.append(error)
 
