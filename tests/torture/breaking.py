@@ -254,26 +254,6 @@ def manifest_before_the_rename() -> None:
     wrap("vecdb.index_files", "remove_stray_files", wrapper)
 
 
-@mutant("concurrency", 20)
-def published_without_comparing() -> None:
-    """An older file is published over a newer one."""
-
-    def wrapper(publish: Callable[..., bool]) -> Callable[..., bool]:
-        def instead(transaction: Snapshot, file: IndexFile) -> bool:
-            publish(transaction, dataclasses.replace(file, last_label=2**62, last_removal=2**62))
-            ((generation,),) = transaction.rows("SELECT max(generation) FROM index_files")
-            transaction.driver.execute(
-                "UPDATE index_files SET last_label = ?, last_removal = ? WHERE generation = ?",
-                (file.last_label, file.last_removal, generation),
-            )
-            manifest.seal(transaction, manifest.index_files, generation)
-            return True
-
-        return instead
-
-    wrap("vecdb.storage.manifest", "publish", wrapper)
-
-
 def _unchecked_loading() -> None:
     def wrapper(load: Callable[..., Any]) -> Callable[..., Any]:
         def instead(path: Path, file: IndexFile, space: Any, state: Any) -> Any:
