@@ -119,6 +119,27 @@ MENDABLE = {
     "removal_floor from the future": "UPDATE spaces SET removal_floor = 1000",
     "an index of SQLite is missing": "DROP INDEX record_vectors_by_label",
     "a removal of no space": "INSERT INTO removals (space_id, label) VALUES (99, 1)",
+    "a change of no collection": "INSERT INTO record_changes (collection_id, record_key) VALUES (99, 1)",
+    "a change that no collection knows of": "INSERT INTO record_changes (collection_id, record_key) VALUES (1, 1)",
+    "last_change from the future": "UPDATE collections SET last_change = 1000",
+    "last_change beyond all": "UPDATE collections SET last_change = 9223372036854775807",
+    "last_change below all": "UPDATE collections SET last_change = -1",
+    "last_change is no number": "UPDATE collections SET last_change = 'now'",
+    "change_floor from the future": "UPDATE collections SET change_floor = 1000",
+    "change_floor is no number": "UPDATE collections SET change_floor = x'00'",
+    "the changes' sequence too low": (
+        "INSERT INTO record_changes (sequence, collection_id, record_key) VALUES (5, 1, 1);"
+        "UPDATE collections SET last_change = 5 WHERE id = 1;"
+        "UPDATE sqlite_sequence SET seq = 2 WHERE name = 'record_changes'"
+    ),
+    "the changes' sequence lost": (
+        "INSERT INTO record_changes (sequence, collection_id, record_key) VALUES (5, 1, 1);"
+        "UPDATE collections SET last_change = 5 WHERE id = 1;"
+        "DELETE FROM sqlite_sequence WHERE name = 'record_changes'"
+    ),
+    "the changes' sequence at its end": (
+        "INSERT INTO record_changes (sequence, collection_id, record_key) VALUES (9223372036854775807, 1, 1)"
+    ),
 }
 
 

@@ -17,8 +17,8 @@ from sqlalchemy import Table
 from vecdb.storage.engine import Snapshot
 
 _LINK = struct.Struct("<qqqq")
-# The watermarks of a space change with every write; `consistency` compares them with what they count.
-_NOT_SEALED = {"checksum", "last_label", "last_removal", "removal_floor"}
+# Watermarks change with every write; `consistency` compares them with what they count.
+_NOT_SEALED = {"checksum", "last_label", "last_removal", "removal_floor", "last_change", "change_floor"}
 
 
 def content_checksum(  # noqa: PLR0917  (the columns, in their order)

@@ -14,7 +14,9 @@ from vecdb.storage.tables import metadata
 _EMBEDDED = "space_id IN (SELECT id FROM spaces WHERE embedder IS NOT NULL)"
 _ORPHAN = "NOT EXISTS (SELECT 1 FROM record_vectors WHERE record_vectors.label = vectors.label)"
 _SEQUENCE = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = '{}'), 0)"
+_COUNTED = {"records": "key", "vectors": "label", "removals": "sequence", "record_changes": "sequence"}
 _LABELS, _REMOVALS = _SEQUENCE.format("vectors"), _SEQUENCE.format("removals")
+_CHANGES = _SEQUENCE.format("record_changes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,17 @@ def _dangling(kind: str, table: str, condition: str) -> _Rule:
     return _Rule(kind, query, (mend,))
 
 
+# What knows the records reads them anew: for after changes that are not logged one by one.
+_FORGET_CHANGES = (
+    "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'record_changes'",
+    "DELETE FROM record_changes",
+    f"UPDATE collections SET last_change = {_CHANGES}, change_floor = {_CHANGES}",
+)
 _NO_ORIGIN = "origin_id NOT IN (SELECT id FROM embedding_origins)"
+_NO_COLLECTION = "collection_id NOT IN (SELECT id FROM collections)"
 _NO_SPACE = "space_id NOT IN (SELECT id FROM spaces)"
-# In this order: what an earlier rule mends may be what a later one looks at. Nothing of this comes from a
+# In this order: what an earlier rule mends may be what a later one looks at; the last one mends in any case, as
+# the others may have changed records. Nothing of this comes from a
 # crash, only from damage: every transaction leaves all of it right.
 _RULES = (
     _Rule(
@@ -104,6 +114,7 @@ _RULES = (
         "AND coalesce(failure_key NOT IN (SELECT key FROM failures), 1)",
     ),
     _dangling("a removal of a space that is not there", "removals", _NO_SPACE),
+    _dangling("a change in a collection that is not there", "record_changes", _NO_COLLECTION),
     _dangling("an index file of a space that is not there", "index_files", _NO_SPACE),
     _dangling("a remembered vector of unknown origin", "embedding_cache", _NO_ORIGIN),
     _Rule(
@@ -141,12 +152,25 @@ _RULES = (
         ),
     ),
     _Rule(
+        "the next change of a record is one that was",
+        f"SELECT name FROM collections WHERE last_change > {_CHANGES} "
+        f"OR {_CHANGES} < (SELECT max(sequence) FROM record_changes)",
+        (
+            f"DELETE FROM record_changes WHERE sequence > {LARGEST_SEQUENCE}",
+            "INSERT INTO sqlite_sequence (name, seq) SELECT 'record_changes', 0 "
+            "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'record_changes')",
+            "UPDATE sqlite_sequence SET seq = max(seq, coalesce((SELECT max(sequence) FROM record_changes), 0), "
+            f"coalesce((SELECT max(last_change) FROM collections WHERE last_change <= {LARGEST_SEQUENCE}), 0)) "
+            "WHERE name = 'record_changes'",
+        ),
+    ),
+    _Rule(
         "a sequence is at its end",
         f"SELECT name FROM sqlite_sequence WHERE seq > {LARGEST_SEQUENCE} OR typeof(seq) != 'integer'",
         tuple(
             f"UPDATE sqlite_sequence SET seq = coalesce((SELECT max({key}) FROM {table}), 0) "
             f"WHERE name = '{table}' AND (seq > {LARGEST_SEQUENCE} OR typeof(seq) != 'integer')"
-            for table, key in (("records", "key"), ("vectors", "label"), ("removals", "sequence"))
+            for table, key in _COUNTED.items()
         ),
     ),
     _Rule(
@@ -168,11 +192,19 @@ _RULES = (
             "UPDATE spaces SET removal_floor = last_removal WHERE removal_floor > last_removal",
         ),
     ),
+    _Rule(
+        "a collection is behind its own changes",
+        "SELECT name FROM collections WHERE typeof(last_change) != 'integer' OR typeof(change_floor) != 'integer' "
+        "OR last_change < 0 OR change_floor < 0 OR change_floor > last_change OR last_change < "
+        "(SELECT max(sequence) FROM record_changes WHERE collection_id = collections.id)",
+        _FORGET_CHANGES,
+    ),
 )
 _MENDED_REFERENCES = {
     ("record_vectors", "vectors"),
     ("record_vectors", "records"),
     ("removals", "spaces"),
+    ("record_changes", "collections"),
     ("index_files", "spaces"),
     ("embedding_cache", "embedding_origins"),
     ("blob_references", "records"),
@@ -209,6 +241,8 @@ def mend_rows(engine: DatabaseEngine) -> None:
         with engine.transaction() as transaction:
             try:
                 transaction.driver.execute("REINDEX")
+                for statement in _FORGET_CHANGES:  # by a broken index, records may have been overlooked
+                    transaction.driver.execute(statement)
             except sqlite3.IntegrityError:
                 return  # two rows where there must be one: which of them is right, only a backup tells
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from vecdb.storage.changes import log_changes
 from vecdb.storage.checksums import content_checksum, is_sealed, link_checksum, metadata_checksum
 from vecdb.storage.contents import blob_fits, blob_hashes, content_hash, is_readable, source_hashes
 from vecdb.storage.embedding_cache import is_as_remembered
@@ -75,6 +76,7 @@ def mend_references(transaction: Snapshot, damage: Damage) -> None:
     transaction.write_many(
         "UPDATE record_vectors SET label = ? WHERE record_key = ? AND space_id = ?", damage.labels
     )
+    log_changes(transaction, [key for _, key, _ in damage.labels])
 
 
 def mend_damage(transaction: Snapshot, damage: Damage) -> None:

@@ -44,7 +44,7 @@ from vecdb.storage.sqlite_errors import translated
 from vecdb.storage.tables import metadata, properties
 from vecdb.version import __version__
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _PAGE_SIZE = 8192
 _OWN_FILES = {LOCK_FILE, INDEX_FOLDER, *(DATABASE_FILE + suffix for suffix in ("", "-wal", "-shm", "-journal"))}
 

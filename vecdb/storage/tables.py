@@ -39,6 +39,9 @@ properties = Table(
     Column("value", Text, nullable=False),
 )
 
+# last_change: the newest change of a record that was there before (see record_changes); what knows older
+# records takes the changes in. change_floor: changes up to here are forgotten; what is older must be loaded anew.
+# checksum: of everything but these two.
 collections = Table(
     "collections",
     metadata,
@@ -46,6 +49,8 @@ collections = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("created_at", Text, nullable=False),
     _checksum_column(),
+    Column("last_change", Integer, nullable=False, server_default=text("0")),
+    Column("change_floor", Integer, nullable=False, server_default=text("0")),
     sqlite_autoincrement=True,
 )
 
@@ -96,6 +101,18 @@ records = Table(
     UniqueConstraint("collection_id", "id"),
     sqlite_autoincrement=True,
 )
+
+# Which records changed, in order: replaced, with other metadata, with another vector, deleted. New records
+# are not named here: their keys rise.
+record_changes = Table(
+    "record_changes",
+    metadata,
+    _id_column("sequence"),
+    _reference("collection_id", "collections.id"),
+    Column("record_key", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("record_changes_by_collection", record_changes.c.collection_id)
 
 # One row for each distinct vector of a space: identical vectors would destroy an HNSW graph.
 # A label is never reused and its vector never changes.

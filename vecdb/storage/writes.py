@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vecdb.storage import embedding_cache
+from vecdb.storage.changes import log_changes
 from vecdb.storage.checksums import content_checksum, link_checksum, metadata_checksum
 from vecdb.storage.embedding_cache import remember_records
 from vecdb.storage.engine import Snapshot
@@ -117,6 +118,7 @@ def insert_records(transaction: Snapshot, collection_id: int, new: Sequence[NewR
 def replace_records(transaction: Snapshot, collection_id: int, changed: Sequence[tuple[int, NewRecord]]) -> None:
     """Give stored records (by key) other content, metadata and vectors. Their place in the order stays."""
     keys = [key for key, _ in changed]
+    log_changes(transaction, keys)
     old = _labels_of(transaction, keys)
     hashes = _blobs_of(transaction, keys)
     remember_records(transaction, keys)
@@ -154,9 +156,11 @@ def _columns(key: int, collection_id: int, record: NewRecord) -> tuple[Any, ...]
 
 def update_metadata(transaction: Snapshot, changes: Iterable[tuple[int, str]]) -> None:
     """Change the metadata of stored records: (key, JSON)."""
+    listed = list(changes)
+    log_changes(transaction, [key for key, _ in listed])
     transaction.write_many(
         "UPDATE records SET metadata = ?, metadata_checksum = ? WHERE key = ?",
-        [(text, metadata_checksum(key, text), key) for key, text in changes],
+        [(text, metadata_checksum(key, text), key) for key, text in listed],
     )
 
 
@@ -188,6 +192,7 @@ def delete_records(transaction: Snapshot, keys: Sequence[int]) -> None:
 
 
 def _delete_batch(transaction: Snapshot, keys: Sequence[int]) -> None:
+    log_changes(transaction, keys)
     old = _labels_of(transaction, keys)
     hashes = _blobs_of(transaction, keys)
     transaction.driver.execute(
@@ -279,6 +284,7 @@ def _replace_vector(transaction: Snapshot, space_id: int, label: int, data: byte
     transaction.driver.execute("UPDATE vectors SET hash = randomblob(16) WHERE label = ?", (label,))
     (sound,) = _put_vectors(transaction, space_id, [data])
     rows = transaction.rows("SELECT record_key, source_hash, truncated FROM record_vectors WHERE label = ?", (label,))
+    log_changes(transaction, [key for key, _, _ in rows])
     transaction.driver.execute("DELETE FROM record_vectors WHERE label = ?", (label,))
     _put_links(transaction, [(key, space_id, sound, source_hash, cut) for key, source_hash, cut in rows])
     _drop_orphans(transaction, [(label, space_id)])
@@ -292,6 +298,7 @@ def relink(transaction: Snapshot, space_id: int, found: Sequence[tuple[int, byte
         "SELECT key, content_hash FROM records WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(rows)),)
     )
     keyed = [(key, rows[key][1]) for key, content_hash in now if rows[key][0] == content_hash]
+    log_changes(transaction, [key for key, _ in keyed])
     old = [pair for pair in _labels_of(transaction, [key for key, _ in keyed]) if pair[1] == space_id]
     transaction.write_many(
         "DELETE FROM record_vectors WHERE record_key = ? AND space_id = ?", [(key, space_id) for key, _ in keyed]
