@@ -417,6 +417,8 @@ class Database:
         self._builder.reset_after_fork()
         for space in self._open_spaces:
             space.reset_after_fork()
+        for collection in self._collections.values():
+            collection._reset_after_fork()  # noqa: SLF001  (a database and its collections are one)
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb.errors import EmbeddingError, InvalidInputError, VecdbWarning, shown
-from vecdb.planner import nearest_labels, plan_search
+from vecdb.filtering import Admitted, CollectionColumns
+from vecdb.planner import Found, nearest_labels, plan_search
 from vecdb.space import Space
 from vecdb.storage.contents import decode_content, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
-from vecdb.storage.records import allowed_labels, blob_reader, hit_rows
-from vecdb.storage.stored_values import as_integers, as_text
-from vecdb.types import Hit, Labels, Metric, SearchPlan, Vector
+from vecdb.storage.records import blob_reader, hit_rows
+from vecdb.storage.stored_values import as_text
+from vecdb.types import FilteredBy, Hit, Labels, Metric, SearchPlan, Vector
 from vecdb.vectors import score
 
 _MOST_NUMBERS = 2**31
@@ -109,57 +110,62 @@ def query_vectors(space: Space, queries: Sequence[Any]) -> Vector:
 # --- searching ----------------------------------------------------------------------------------
 
 
-def search(collection_id: int, request: SearchRequest, vectors: Vector) -> list[list[Hit]]:
+def search(columns: CollectionColumns, request: SearchRequest, vectors: Vector) -> list[list[Hit]]:
     """The hits of each query vector: always min(k, matching), by distance, ties by insertion order."""
     with request.space.index.current() as snapshot:
-        allowed = _allowed(snapshot, collection_id, request)
-        labels, distances = _nearest(request, vectors, allowed)
-        return _hits(snapshot, request, labels, distances)
+        admitted = _admitted(snapshot, columns, request)
+        labels, distances = _nearest(request, vectors, admitted)
+        return _hits(snapshot, request, admitted, labels, distances)
 
 
-def explain(collection_id: int, request: SearchRequest, query: Any) -> SearchPlan:
+def explain(columns: CollectionColumns, request: SearchRequest, query: Any) -> SearchPlan:
     """Do the search of one query, and say how it was done."""
     watch = Stopwatch()
     with watch.step("embed"):
         vectors = query_vectors(request.space, [query])
     with request.space.index.current() as snapshot:
         with watch.step("filter"):
-            allowed = _allowed(snapshot, collection_id, request)
+            admitted = _admitted(snapshot, columns, request)
         plan = plan_search(
             request.space.index.parts,
             request.k,
-            allowed=None if allowed is None else len(allowed),
+            allowed=None if admitted is None else len(admitted.labels),
             ef=request.ef,
             exact=request.exact,
         )
         with watch.step("search"):
-            labels, distances = _nearest(request, vectors, allowed)
+            labels, distances = _nearest(request, vectors, admitted)
         with watch.step("fetch"):
-            hits = _hits(snapshot, request, labels, distances)
-    return dataclasses.replace(plan, hits=len(hits[0]), seconds=watch.seconds)
+            hits = _hits(snapshot, request, admitted, labels, distances)
+    filtered_by: FilteredBy | None = None
+    if admitted is not None:
+        filtered_by = "sql" if admitted.matching is None else "columns"
+    return dataclasses.replace(plan, hits=len(hits[0]), seconds=watch.seconds, filtered_by=filtered_by)
 
 
-def _allowed(snapshot: Snapshot, collection_id: int, request: SearchRequest) -> Labels | None:
-    if request.where is None:
-        return None
-    found = allowed_labels(snapshot, collection_id, request.space.row.id, request.where)
-    return as_integers(found, what="the label of a record's vector")
+def _admitted(snapshot: Snapshot, columns: CollectionColumns, request: SearchRequest) -> Admitted | None:
+    return None if request.where is None else columns.admitted(snapshot, request.space.row.id, request.where)
 
 
-def _nearest(request: SearchRequest, vectors: Vector, allowed: Labels | None) -> tuple[Labels, NDArray[np.float32]]:
-    parts = request.space.index.parts
+def _nearest(request: SearchRequest, vectors: Vector, admitted: Admitted | None) -> Found:
+    parts, allowed = request.space.index.parts, None if admitted is None else admitted.labels
     if not parts or (allowed is not None and not len(allowed)):
         return np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32)
     return nearest_labels(parts, vectors, request.k, allowed=allowed, ef=request.ef, exact=request.exact)
 
 
 def _hits(
-    snapshot: Snapshot, request: SearchRequest, labels: Labels, distances: NDArray[np.float32]
+    snapshot: Snapshot,
+    request: SearchRequest,
+    admitted: Admitted | None,
+    labels: Labels,
+    distances: NDArray[np.float32],
 ) -> list[list[Hit]]:
     """Labels to hits: one vector may belong to several records."""
     k, metric = request.k, request.space.row.metric
     wanted = labels.ravel() if len(labels) == 1 else np.unique(labels)
-    rows = hit_rows(snapshot, wanted, request.where)
+    matching = request.where if admitted is None else admitted.matching or request.where
+    rows = hit_rows(snapshot, wanted, matching)
     lengths = [dict(zip(*pair, strict=True)) for pair in zip(labels.tolist(), distances.tolist(), strict=True)]
     if len(lengths) == 1:
         return [_ranked(snapshot, metric, k, lengths[0], rows)]

@@ -17,6 +17,7 @@ from vecdb.errors import InvalidInputError, UnsupportedContentError
 Metric: TypeAlias = Literal["cosine", "l2", "ip"]
 Modality: TypeAlias = Literal["text", "image", "audio", "ids"]
 Role: TypeAlias = Literal["document", "query"]
+FilteredBy: TypeAlias = Literal["columns", "sql"]
 IndexKind: TypeAlias = Literal["auto", "exact", "hnsw"]
 Metadata: TypeAlias = dict[str, Any]
 Vector: TypeAlias = NDArray[np.float32]
@@ -345,6 +346,7 @@ class SearchPlan:
         ef: size of the graph search's candidate list; None for exact.
         hits: hits found.
         seconds: time of each step: "embed", "filter", "search", "fetch".
+        filtered_by: what found the records that the filter admits: "columns" in memory, or "sql"; None without one.
     """
 
     strategy: Literal["exact", "graph"]
@@ -356,3 +358,4 @@ class SearchPlan:
     ef: int | None
     hits: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
+    filtered_by: FilteredBy | None = None

@@ -89,6 +89,18 @@ def conditions_of(tree: Tree) -> list[Condition]:
     return [condition for part in parts for condition in conditions_of(part)]
 
 
+def values_of(tree: Tree) -> list[Scalar]:
+    """All values of a filter, from left to right."""
+    found: list[Scalar] = []
+    for condition in conditions_of(tree):
+        match condition.test:
+            case Member(values):
+                found += values
+            case Equals(value) | Compared(_, value) | Contains(value):
+                found.append(value)
+    return found
+
+
 def kind_of(value: Scalar) -> Literal["null", "bool", "text", "number"]:
     """The types that never match one another."""
     if value is None:

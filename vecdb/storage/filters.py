@@ -26,6 +26,8 @@ from vecdb.storage.filter_tree import (
     Sign,
     Test,
     Tree,
+    conditions_of,
+    values_of,
 )
 
 MAX_DEPTH = 32
@@ -60,6 +62,16 @@ class Filter:
     def parameters(self) -> Sequence[Any]:
         """The values of `sql`, in order."""
         return self._read[1]
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """The fields that it asks for."""
+        return frozenset(condition.field for condition in conditions_of(self.tree))
+
+    @cached_property
+    def floats(self) -> Sequence[float]:
+        """Its numbers that are no integers, each once."""
+        return list({value for value in values_of(self.tree) if isinstance(value, float)})
 
     @cached_property
     def _read(self) -> tuple[str, Sequence[Any]]:

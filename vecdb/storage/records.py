@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from sqlalchemy import delete, exists
 
 from vecdb.errors import CorruptDatabaseError, VecdbWarning
@@ -15,6 +16,7 @@ from vecdb.storage.checksums import content_checksum, metadata_checksum
 from vecdb.storage.contents import blob_fits, decode_content, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
+from vecdb.storage.known_records import MatchingRecords
 from vecdb.storage.stored_values import as_text, rising
 from vecdb.storage.tables import blob_references, blobs
 from vecdb.types import Content, Labels, Metadata, Vector
@@ -165,8 +167,11 @@ def allowed_labels(snapshot: Snapshot, collection_id: int, space_id: int, where:
     return [label for (label,) in snapshot.rows(sql, (collection_id, space_id, *where.parameters))]
 
 
-def hit_rows(snapshot: Snapshot, labels: Labels, where: Filter | None) -> list[Any]:
+def hit_rows(snapshot: Snapshot, labels: Labels, where: Filter | MatchingRecords | None) -> list[Any]:
     """(label, *`_READ`) of every (matching) record with one of these vectors.
+
+    One vector may belong to several records, of which some match: that is asked of the filter, or of what is known
+    already of all records in this snapshot.
 
     Warns of a damaged record, which is left out, and of a vector that no record has.
     """
@@ -175,16 +180,19 @@ def hit_rows(snapshot: Snapshot, labels: Labels, where: Filter | None) -> list[A
     for start in range(0, len(wanted), 500):
         part = wanted[start : start + 500]
         sql = f"{_HITS}({','.join('?' * len(part))})"
-        if where is None:
-            found += snapshot.rows(sql, part)
-        else:
+        if isinstance(where, Filter):
             found += snapshot.rows(f"{sql} AND {where.sql}", (*part, *where.parameters))
+        else:
+            found += snapshot.rows(sql, part)
     if where is None and len({row[0] for row in found}) < len(wanted):
         warnings.warn(
             "vectors that no record has were found, so there may be fewer hits than there should; run `vecdb check`",
             VecdbWarning,
             stacklevel=2,
         )
+    if isinstance(where, MatchingRecords):
+        matching = where.among(np.array([row[1] for row in found], np.int64))
+        found = [row for row, matches in zip(found, matching.tolist(), strict=True) if matches]
     return _sound(found)
 
 

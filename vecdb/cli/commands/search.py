@@ -185,6 +185,7 @@ def _plan(plan: vecdb.SearchPlan) -> dict[str, Any]:
         "vectors": plan.vectors,
         "indexed": plan.indexed,
         "allowed": plan.allowed,
+        "filtered_by": plan.filtered_by,
         "k": plan.k,
         "ef": plan.ef,
         "hits": plan.hits,

@@ -1,0 +1,136 @@
+"""Filters to labels: over columns in memory, kept current with the rows, or by SQL where those cannot do it.
+
+What is known of a collection's records is as of one moment of the database and never changes; newer ones take
+its place. A search uses it if it is of the search's own snapshot, so several threads need no lock to read it.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from itertools import count
+
+from vecdb.errors import CorruptDatabaseError
+from vecdb.storage import records
+from vecdb.storage.changes import RecordsState, records_state
+from vecdb.storage.column_rows import exact_floats
+from vecdb.storage.columns import matching
+from vecdb.storage.engine import DatabaseEngine, Snapshot
+from vecdb.storage.filters import Filter
+from vecdb.storage.known_records import KnownRecords, MatchingRecords
+from vecdb.storage.stored_values import as_integers
+from vecdb.types import Labels
+
+MEMORY_BUDGET = 256 * 2**20  # bytes for each collection; the fields that were used longest ago are let go
+_BUILT_AT_ONCE = 8  # columns; a filter with more new fields is answered by SQL until all are there
+_BYTES_PER_RECORD = 24  # of a key and a label, with room for a column
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What a filter admits.
+
+    Attributes:
+        labels: of vectors that a matching record has, sorted, each once.
+        matching: the records, where columns answered; None where SQL did.
+    """
+
+    labels: Labels
+    matching: MatchingRecords | None
+
+
+class CollectionColumns:
+    """The columns of one collection in this process. Safe to use from several threads."""
+
+    def __init__(self, engine: DatabaseEngine, collection_id: int) -> None:
+        self.collection_id = collection_id
+        self._engine = engine
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Begin empty; in a forked child another thread may have held the lock."""
+        self._lock = threading.Lock()  # of those who change what follows
+        self._known: KnownRecords | None = None
+        self._unfit: set[str] = set()  # fields that only SQL can do, until all is loaded anew
+        self._uses = count()
+        self._last_use: dict[str, int] = {}
+
+    def admitted(self, snapshot: Snapshot, space_id: int, where: Filter) -> Admitted:
+        """The vectors of a space that the filter admits in this snapshot."""
+        known = self._as_of(snapshot, space_id, where)
+        if known is None:
+            found = records.allowed_labels(snapshot, self.collection_id, space_id, where)
+            return Admitted(as_integers(found, what="the label of a record's vector"), None)
+        floats = exact_floats(snapshot, where.floats)
+        mask = matching(where.tree, known.columns, len(known.keys), floats)
+        return Admitted(known.spaces[space_id].among(mask), MatchingRecords(known.keys, mask))
+
+    def _as_of(self, snapshot: Snapshot, space_id: int, where: Filter) -> KnownRecords | None:
+        """The records of this snapshot with all that the filter asks for; None where only SQL can do it."""
+        try:
+            state = records_state(snapshot, self.collection_id)
+            known = self._known
+            if known is None or not known.is_of(state) or not _has(known, space_id, where):
+                with self._lock:
+                    known = self._current(snapshot, state)
+                    if known is not None:
+                        known = self._extended(snapshot, known, space_id, where)
+        except CorruptDatabaseError:  # whether that matters, the filter's SQL tells
+            return None
+        for field in where.fields:
+            self._last_use[field] = next(self._uses)
+        return known
+
+    def _current(self, snapshot: Snapshot, state: RecordsState) -> KnownRecords | None:
+        """The records as of the snapshot. None if they are known as of a newer one, or cannot be known."""
+        known = self._known
+        if known is not None and known.is_of(state):
+            return known
+        if known is not None and (known.last_key > state.last_key or known.last_change > state.last_change):
+            if not self._went_back(known):
+                return None  # another thread's search began later, and was faster
+            known = None
+        self._known = None  # until it is whole again
+        if known is None or known.last_change < state.change_floor:
+            if records.count(snapshot, self.collection_id) * _BYTES_PER_RECORD > MEMORY_BUDGET:
+                return None
+            self._unfit = set()
+            known = KnownRecords.load(snapshot, self.collection_id, state)
+        else:
+            known = known.caught_up(snapshot, state, most=MEMORY_BUDGET)
+        if len(known.keys) and known.keys[-1] > state.last_key:
+            return None  # the sequence of keys is damaged: a new record may be overlooked
+        self._known = known
+        return known
+
+    def _went_back(self, known: KnownRecords) -> bool:
+        """Whether the rows are older than what was known of them: damaged, or replaced by others."""
+        with self._engine.snapshot() as snapshot:
+            now = records_state(snapshot, self.collection_id)
+        return now.last_key < known.last_key or now.last_change < known.last_change
+
+    def _extended(self, snapshot: Snapshot, known: KnownRecords, space_id: int, where: Filter) -> KnownRecords | None:
+        """With the labels of the space and the fields of the filter; None if there is no room for them."""
+        if not self._unfit.isdisjoint(where.fields):
+            return None
+        if space_id not in known.spaces:
+            self._known = known = known.with_space(snapshot, space_id)
+        for field in sorted(where.fields - known.columns.keys())[:_BUILT_AT_ONCE]:
+            own = sum(column.nbytes for name, column in known.columns.items() if name in where.fields)
+            found = known.with_column(snapshot, field, most=MEMORY_BUDGET - known.nbytes - own)
+            if found is None:
+                self._unfit.add(field)
+                return None
+            self._known = known = self._within_budget(found, where)
+        return known if _has(known, space_id, where) else None
+
+    def _within_budget(self, known: KnownRecords, where: Filter) -> KnownRecords:
+        """Without the columns that were used longest ago, as far as there is no room for them."""
+        others = sorted(known.columns.keys() - where.fields, key=lambda name: self._last_use.get(name, -1))
+        while others and known.nbytes + sum(column.nbytes for column in known.columns.values()) > MEMORY_BUDGET:
+            known = known.without_column(others.pop(0))
+        return known
+
+
+def _has(known: KnownRecords, space_id: int, where: Filter) -> bool:
+    return space_id in known.spaces and where.fields <= known.columns.keys()
