@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import operator
 import sqlite3
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,13 @@ from vecdb.types import Labels
 _KEYS = "SELECT key FROM records WHERE collection_id = ? ORDER BY key"
 # By the key, which new records have above all others: the plus keeps SQLite from its index of the collection.
 _NEW_KEYS = "SELECT key FROM records WHERE key > ? AND +collection_id = ? ORDER BY key"
-_PRESENT = "SELECT key FROM records WHERE key IN (SELECT value FROM json_each(?)) AND collection_id = ? ORDER BY key"
 # In this order: of a few records in a large collection, or of all in it.
 _OF_SOME = "json_each(?) AS wanted CROSS JOIN records ON records.key = wanted.value"
 _OF_ALL = "records"
-_AT_ONCE = 10_000
+_PRESENT = f"SELECT records.key FROM {_OF_SOME} WHERE +collection_id = ? ORDER BY records.key"
+_AT_ONCE = 300  # rows: of more, most are still there when Python looks for garbage, which takes longer
 _ROW_BYTES = 16
+_NOTHING: Rows = np.empty(0, np.intp)
 
 
 def all_keys(snapshot: Snapshot, collection_id: int) -> Labels:
@@ -112,7 +115,7 @@ def read_field(
             reading.add(field.split("."))
     except sqlite3.OperationalError:  # it is no JSON, say: whether that matters, the filter's SQL tells
         return None
-    return reading.values() if reading.is_simple() else None
+    return reading.values()
 
 
 class _FieldReading:
@@ -124,34 +127,33 @@ class _FieldReading:
         self._wanted = keys
         self._known = known
         self._room = most
-        self._distinct: dict[Value, int] = {}
-        self._keys, self._places = array("q"), array("q")
-        self._element_keys, self._element_places = array("q"), array("q")
         self._is_simple = True
+        self._distinct: dict[Any, int] = {None: 0}
+        self._rows, self._places = _NOTHING, _NOTHING
+        self._element_rows, self._element_places = _NOTHING, _NOTHING
 
     def add(self, keys: Sequence[str]) -> None:
         """Read what stands under these nested keys in records where nothing was found yet."""
-        hidden = set(self._keys)
         sources, tests = json_path(keys)
         value = f"v{len(keys) - 1}"
-        has_lists = False
-        for key, place in self._read(value, sources, tests, keys):
-            if key not in hidden:
-                self._keys.append(key)
-                self._places.append(place)
-                has_lists = has_lists or place == LIST
-        if has_lists:
+        is_hidden = np.zeros(len(self._known), np.bool_)
+        is_hidden[self._rows] = True
+        rows, places = self._read(value, sources, tests, keys)
+        shown = ~is_hidden[rows]
+        self._rows = np.concatenate([self._rows, rows[shown]])
+        self._places = np.concatenate([self._places, places[shown]])
+        if (places[shown] == LIST).any():
             elements = f"json_each(CASE WHEN {value}.type = 'array' THEN {value}.value ELSE '[]' END) AS element"
             test = "element.type NOT IN ('array', 'object')"
-            for key, place in self._read("element", [*sources, elements], [*tests, test], keys):
-                if key not in hidden:
-                    self._element_keys.append(key)
-                    self._element_places.append(place)
+            rows, places = self._read("element", [*sources, elements], [*tests, test], keys)
+            shown = ~is_hidden[rows]
+            self._element_rows = np.concatenate([self._element_rows, rows[shown]])
+            self._element_places = np.concatenate([self._element_places, places[shown]])
 
     def _read(
         self, alias: str, sources: Sequence[str], tests: Sequence[str], names: Sequence[str]
-    ) -> Iterator[tuple[int, int]]:
-        """The key of each record, and the place of the value; ends early where there is no room for all."""
+    ) -> tuple[Rows, Rows]:
+        """The row of each value, and its place; ends early where there is no room for all."""
         source, condition, parameters = _source(self._collection_id, self._wanted)
         cursor = self._snapshot.driver.execute(
             f"""
@@ -164,35 +166,27 @@ class _FieldReading:
             WHERE {condition} AND {" AND ".join(tests)}""",
             (*parameters, *names),
         )
-        distinct = self._distinct
-        while rows := cursor.fetchmany(_AT_ONCE):
-            self._room -= _ROW_BYTES * len(rows)
-            for key, kind, value in rows:
-                if kind:
-                    yield key, kind
-                    continue
-                place = distinct.get(value)
-                if place is None:
-                    self._room -= sys.getsizeof(value) + 8
-                    if value is None or self._room < 0:
-                        self._is_simple = False
-                        return
-                    place = distinct[value] = FIRST_VALUE + len(distinct)
-                yield key, place
+        keys, places = array("q"), array("q")
+        while self._is_simple and (batch := cursor.fetchmany(_AT_ONCE)):
+            of_keys, kinds, values = zip(*batch, strict=True)
+            self._remember(values)
+            keys.extend(of_keys)
+            # One of the two is 0: a code, or the place of a number or a text.
+            places.extend(map(operator.add, kinds, map(self._distinct.__getitem__, values)))
+            self._room -= _ROW_BYTES * len(batch)
+            self._is_simple = self._is_simple and self._room >= 0
+        return rows_of(self._known, np.array(keys, np.int64)), np.array(places, np.intp)
 
-    def is_simple(self) -> bool:
-        """Whether each record has the field once, and there was room for all."""
-        return self._is_simple and self._room >= 0 and len(set(self._keys)) == len(self._keys)
+    def _remember(self, values: Sequence[Value | None]) -> None:
+        new = set(values).difference(self._distinct)
+        self._distinct.update(zip(new, count(FIRST_VALUE - 1 + len(self._distinct)), strict=False))
+        self._room -= sum(map(sys.getsizeof, new)) + 8 * len(new)
 
-    def values(self) -> FieldValues:
-        """What was collected."""
+    def values(self) -> FieldValues | None:
+        """What was collected; None if it is not one value for each record, or there was no room for all."""
+        once = len(np.unique(self._rows)) == len(self._rows)
+        if not (self._is_simple and once and (self._places > 0).all() and (self._element_places > 0).all()):
+            return None
         return FieldValues(
-            self._rows(self._keys),
-            np.array(self._places, np.intp),
-            self._rows(self._element_keys),
-            np.array(self._element_places, np.intp),
-            list(self._distinct),
+            self._rows, self._places, self._element_rows, self._element_places, list(self._distinct)[1:]
         )
-
-    def _rows(self, keys: array[int]) -> Rows:
-        return rows_of(self._known, np.array(keys, np.int64))
