@@ -204,9 +204,9 @@ class Column:
         element_rows, stays = renumbered.rows(self.element_rows)
         is_touched = np.zeros(renumbered.count, np.bool_)
         is_touched[touched] = True
-        stays &= ~is_touched[element_rows]
-        kept = _pushed_up(self.element_codes[stays], pushed, size)
-        element_rows = np.concatenate([element_rows[stays], found.element_rows])
+        untouched = ~is_touched[element_rows]
+        kept = _pushed_up(self.element_codes[stays][untouched], pushed, size)
+        element_rows = np.concatenate([element_rows[untouched], found.element_rows])
         return Column(dictionary, codes, element_rows, np.concatenate([kept, final[found.element_places]]))
 
     def mask(self, test: Test, floats: Mapping[float, Number]) -> Mask:
@@ -272,10 +272,11 @@ class Renumbering:
         return values if self.stays is None else values[self.stays]
 
     def rows(self, before: Rows) -> tuple[Rows, Mask]:
-        """The numbers that rows get, and which of them stay."""
+        """The numbers that those of these rows get that stay, and which stay."""
         if self.stays is None:
             return before, np.ones(len(before), np.bool_)
-        return (np.cumsum(self.stays) - 1)[before].clip(0), self.stays[before]
+        stays = self.stays[before]
+        return (np.cumsum(self.stays) - 1)[before[stays]], stays
 
 
 def matching(tree: Tree, columns: Mapping[str, Column], rows: int, floats: Mapping[float, Number]) -> Mask:
