@@ -92,7 +92,7 @@ class Handles:
                 self.reader = self.opened()
             case ("damage and mend", which, metadata) if stored:
                 with closing(sqlite3.connect(self.folder / "vecdb.sqlite3")) as connection, connection:
-                    text = json.dumps(metadata, ensure_ascii=False)
+                    text = json.dumps(metadata, ensure_ascii=False, indent=1) + " "  # never as it was written
                     connection.execute(
                         "UPDATE records SET metadata = ? WHERE id = ?", (text, stored[which % len(stored)])
                     )

@@ -16,6 +16,7 @@ from vecdb.storage.engine import DATABASE_FILE
 from vecdb.storage.tables import metadata
 from vecdb.vectors import checksum
 
+WATERMARKS = ("last_label", "last_removal", "removal_floor", "last_change", "change_floor")
 WHERE = {"n": {"$gte": 1}}
 QUERIES = {"texts": "one", "graph": [1.0, 2, 3, 4], "pictures": vecdb.Image(b"picture"), "good": [1.0, 2.0]}
 
@@ -92,7 +93,7 @@ def reseal(connection):
             ).fetchall():
                 execute("UPDATE embedding_cache SET checksum = ? WHERE key = ?", (row_checksum(*row), key))
         elif "checksum" in columns:
-            sealed = [c for c in columns if c not in ("checksum", "last_label", "last_removal", "removal_floor")]
+            sealed = [c for c in columns if c != "checksum" and c not in WATERMARKS]
             for row in execute(f"SELECT {', '.join(sealed)} FROM {table.name}").fetchall():
                 execute(f"UPDATE {table.name} SET checksum = ? WHERE {sealed[0]} = ?", (row_checksum(*row), row[0]))
 
