@@ -22,6 +22,7 @@ from vecdb.storage.stored_values import as_integers
 from vecdb.types import Labels
 
 MEMORY_BUDGET = 256 * 2**20  # bytes for each collection; the fields that were used longest ago are let go
+_MOST_COLUMNS = 64  # or following the changes would cost more than the filters
 _BUILT_AT_ONCE = 8  # columns; a filter with more new fields is answered by SQL until all are there
 _BYTES_PER_RECORD = 24  # of a key and a label, with room for a column
 
@@ -77,8 +78,9 @@ class CollectionColumns:
                         known = self._extended(snapshot, known, space_id, where)
         except CorruptDatabaseError:  # whether that matters, the filter's SQL tells
             return None
-        for field in where.fields:
-            self._last_use[field] = next(self._uses)
+        if known is not None:
+            for field in where.fields:
+                self._last_use[field] = next(self._uses)
         return known
 
     def _current(self, snapshot: Snapshot, state: RecordsState) -> KnownRecords | None:
@@ -116,20 +118,26 @@ class CollectionColumns:
         if space_id not in known.spaces:
             self._known = known = known.with_space(snapshot, space_id)
         for field in sorted(where.fields - known.columns.keys())[:_BUILT_AT_ONCE]:
-            own = sum(column.nbytes for name, column in known.columns.items() if name in where.fields)
-            found = known.with_column(snapshot, field, most=MEMORY_BUDGET - known.nbytes - own)
+            found = known.with_column(snapshot, field, most=_room(known, where))
             if found is None:
                 self._unfit.add(field)
                 return None
-            self._known = known = self._within_budget(found, where)
+            self._known = known = found
+        if _room(known, where) < 0:  # they grew
+            self._unfit |= where.fields
+            self._known = known.without_columns(where.fields)
+            return None
+        others = sorted(known.columns.keys() - where.fields, key=lambda name: self._last_use.get(name, -1))
+        while others and (known.nbytes > MEMORY_BUDGET or len(known.columns) > _MOST_COLUMNS):
+            self._last_use.pop(others[0], None)
+            self._known = known = known.without_columns({others.pop(0)})
         return known if _has(known, space_id, where) else None
 
-    def _within_budget(self, known: KnownRecords, where: Filter) -> KnownRecords:
-        """Without the columns that were used longest ago, as far as there is no room for them."""
-        others = sorted(known.columns.keys() - where.fields, key=lambda name: self._last_use.get(name, -1))
-        while others and known.nbytes + sum(column.nbytes for column in known.columns.values()) > MEMORY_BUDGET:
-            known = known.without_column(others.pop(0))
-        return known
+
+def _room(known: KnownRecords, where: Filter) -> int:
+    """Bytes that are left for the fields of a filter, all other ones let go."""
+    others = sum(column.nbytes for name, column in known.columns.items() if name not in where.fields)
+    return MEMORY_BUDGET - known.nbytes + others
 
 
 def _has(known: KnownRecords, space_id: int, where: Filter) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from vecdb.storage.changes import changed_after, log_changes, records_state
 from vecdb.storage.consistency import mend_rows
+from vecdb.storage.damage import Damage, mend_references
 
 
 def add(collection, *ids):
@@ -91,6 +92,13 @@ def test_the_log_goes_with_its_collection(database, notes):
     database.delete_collection("notes")
     with database._engine.snapshot() as snapshot:
         assert snapshot.rows("SELECT * FROM record_changes") == []
+
+
+def test_labels_that_are_mended_are_logged_with_them(database, notes):
+    """Between this transaction and the next one of mending, somebody may search."""
+    with database._engine.transaction() as transaction:
+        mend_references(transaction, Damage(labels=[(1, 2, 1)]))
+    assert logged(notes) == [2]
 
 
 def test_mending_forgets_the_log_so_that_all_is_read_anew(database, notes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -93,8 +93,9 @@ class KnownRecords:
 
     @property
     def nbytes(self) -> int:
-        """Memory that keys and labels take, without the columns."""
-        return self.keys.nbytes + sum(space.nbytes for space in self.spaces.values())
+        """Memory that it takes."""
+        spaces = sum(space.nbytes for space in self.spaces.values())
+        return self.keys.nbytes + spaces + sum(column.nbytes for column in self.columns.values())
 
     def is_of(self, state: RecordsState) -> bool:
         """Whether it knows all of this state, and nothing newer."""
@@ -116,9 +117,9 @@ class KnownRecords:
         column = Column().changed(everything, np.arange(everything.count), found)
         return dataclasses.replace(self, columns={**self.columns, name: column})
 
-    def without_column(self, name: str) -> KnownRecords:
-        """It without this field."""
-        return dataclasses.replace(self, columns={field: it for field, it in self.columns.items() if field != name})
+    def without_columns(self, names: Set[str]) -> KnownRecords:
+        """It without these fields."""
+        return dataclasses.replace(self, columns={name: it for name, it in self.columns.items() if name not in names})
 
     def caught_up(self, snapshot: Snapshot, state: RecordsState, *, most: int) -> KnownRecords:
         """It with all changes up to this state of the snapshot; a column that cannot follow is left out.
