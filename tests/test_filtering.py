@@ -251,16 +251,6 @@ def test_metadata_that_is_no_json_is_what_it_was_for_sql(folder, notes):
         notes.search([0, 0], where={"n": 3})
 
 
-def test_damage_in_a_record_that_the_sql_does_not_ask_stops_no_search(folder, database):
-    spaces = {"default": {"dimension": 2}, "title": {"embedder": "counting", "source": "title"}}
-    both = database.create_collection("both", spaces=spaces)
-    vectors = {"default": [[1.0, 2], [3, 4]]}
-    both.add([{"title": "a"}, None], ids=["x", "y"], metadata=[{"n": 1}, {"n": 1}], vectors=vectors)
-    plant(folder, "UPDATE records SET metadata = '{' WHERE id = 'y'")
-    plan = both.explain("a", where={"n": 1}, space="title")
-    assert (plan.filtered_by, plan.hits) == ("sql", 1)
-
-
 def test_a_label_that_is_no_number_is_the_error_that_it_was(folder, notes):
     plant(folder, "PRAGMA foreign_keys = OFF", "UPDATE record_vectors SET label = 'x' WHERE record_key = 4")
     with pytest.raises(vecdb.CorruptDatabaseError, match="label of a record's vector"):

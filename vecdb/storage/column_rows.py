@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import operator
-import sqlite3
 import sys
 from array import array
 from collections.abc import Sequence
@@ -106,15 +105,12 @@ def read_field(
         most: bytes that all of it may take.
 
     Returns:
-        None where they take more, or cannot be read, or where an object has one key twice: only SQL can tell then.
+        None where they take more, or where an object has one key twice: only SQL can tell then.
     """
     reading = _FieldReading(snapshot, collection_id, keys, known, most)
-    try:
-        reading.add([field])
-        if "." in field:
-            reading.add(field.split("."))
-    except sqlite3.OperationalError:  # it is no JSON, say: whether that matters, the filter's SQL tells
-        return None
+    reading.add([field])
+    if "." in field:
+        reading.add(field.split("."))
     return reading.values()
 
 
