@@ -17,6 +17,7 @@ import pytest
 
 import vecdb
 from tests.storage.embedders import plugins_for_tests
+from vecdb.storage.column_rows import exact_floats
 from vecdb.storage.filters import Filter
 from vecdb.storage.writes import NewVector, relink
 from vecdb.vectors import to_blobs
@@ -262,6 +263,19 @@ def test_a_text_that_is_no_utf8_is_compared_as_bytes(folder, notes):
     plant(folder, "UPDATE records SET metadata = CAST(x'7b226e223a22ff227d' AS TEXT) WHERE id = '8'")  # {"n":"?"}
     assert notes.explain([0, 0], where={"n": 3}).filtered_by == "columns"
     assert notes.explain([0, 0], where={"n": 3}).hits == 1
+
+
+def test_numbers_of_the_filter_are_those_that_sqlite_reads(notes, monkeypatch):
+    """Some versions of it read the last bit of a decimal otherwise than Python; stored ones were read so, too."""
+    with notes._engine.snapshot() as snapshot:
+        assert exact_floats(snapshot, [0.3, 1e308, -0.0]) == {0.3: 0.3, 1e308: 1e308, 0.0: 0.0}
+        assert exact_floats(snapshot, []) == {}
+    notes.update_metadata("3", {"m": 0.1 + 0.2})
+    notes.update_metadata("4", {"m": [0.1 + 0.2]})
+    monkeypatch.setattr("vecdb.filtering.exact_floats", lambda _, floats: {one: 0.1 + 0.2 for one in floats})
+    assert found(notes, {"m": 0.3}) == found(notes, {"m": {"$in": [0.3]}}) == found(notes, {"m": {"$gte": 0.3}}) == ["3"]
+    assert found(notes, {"m": {"$contains": 0.3}}) == ["4"]
+    assert found(notes, {"m": {"$gt": 0.3}}) == []
 
 
 # --- shared vectors -----------------------------------------------------------------------------

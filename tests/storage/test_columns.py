@@ -91,6 +91,15 @@ def test_a_column_that_follows_changes_is_as_one_made_anew(data):
         require(column, values, filters)
 
 
+def test_elements_of_lists_move_with_their_rows():
+    column = made([["x"], ["y", "x"], 1, ["z"], ["x"]])
+    stays = np.array([False, True, True, False, True])
+    column = column.changed(Renumbering(stays, 3, 4), np.array([2, 3]), read([2, 3], [["q"], ["y"]]))
+    values = [["y", "x"], 1, ["q"], ["y"]]
+    require(column, values, [{"a": {"$contains": letter}} for letter in "xyzq"])
+    assert len(column.element_rows) == 4
+
+
 @pytest.mark.parametrize("count", [1, 200, 250, 251, 300, 65_525, 65_540])
 def test_codes_get_a_larger_type_before_they_overflow(count):
     column = made(list(range(count)))
