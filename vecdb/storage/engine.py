@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import urllib.parse
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -83,6 +83,11 @@ class Snapshot:
         names = [column.name for column in table.columns]
         found = self.rows(f"SELECT {', '.join(names)} FROM {table.name} {condition}", parameters)
         return [dict(zip(names, row, strict=True)) for row in found]
+
+    def insert(self, table: Table, values: Mapping[str, Any]) -> int:
+        """Put one row in; its key."""
+        sql = f"INSERT INTO {table.name} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
+        return int(self.driver.execute(sql, tuple(values.values())).lastrowid or 0)
 
     def write_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         """Run an SQL statement for each row; the number of rows changed."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete
 
 from vecdb.errors import VecdbWarning
 from vecdb.storage.checksums import is_sealed, seal
@@ -56,19 +56,17 @@ def put_failures(transaction: Snapshot, collection_id: int, found: Sequence[NewF
                 failures.c.error == failure.error,
             ]
         transaction.execute(delete(failures).where(*same))
-        result = transaction.execute(
-            insert(failures).values(
-                collection_id=collection_id,
-                id=failure.id,
-                kind=failure.content.kind if failure.content else None,
-                content=failure.content.text if failure.content else None,
-                metadata=failure.metadata,
-                error=failure.error,
-                retryable=failure.retryable,
-                created_at=now,
-            )
-        )
-        key = int(result.inserted_primary_key[0])  # type: ignore[index]
+        row = {
+            "collection_id": collection_id,
+            "id": failure.id,
+            "kind": failure.content.kind if failure.content else None,
+            "content": failure.content.text if failure.content else None,
+            "metadata": failure.metadata,
+            "error": failure.error,
+            "retryable": failure.retryable,
+            "created_at": now,
+        }
+        key = transaction.insert(failures, row)
         seal(transaction, failures, key)
         if failure.content is not None and failure.content.blobs:
             put_blobs(transaction, failure.content.blobs, failure_key=key)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, select
 
 from vecdb.errors import CorruptDatabaseError, StorageError
 from vecdb.storage.checksums import is_sealed, seal
@@ -151,8 +151,7 @@ def publish(transaction: Snapshot, file: IndexFile) -> bool:
             return False
     values = {**asdict(file), "unreachable": json.dumps(file.unreachable, separators=(",", ":"))}
     values["created_at"] = datetime.now(UTC).isoformat(timespec="seconds")
-    result = transaction.execute(insert(index_files).values(**values))
-    seal(transaction, index_files, int(result.inserted_primary_key[0]))  # type: ignore[index]
+    seal(transaction, index_files, transaction.insert(index_files, values))
     for old in current[KEPT_GENERATIONS - 1 :]:
         transaction.execute(delete(index_files).where(index_files.c.generation == old["generation"]))
     return True

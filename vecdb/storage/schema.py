@@ -9,9 +9,12 @@ import stat
 import uuid
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from vecdb.errors import (
     CorruptDatabaseError,
@@ -189,7 +192,8 @@ def _create(folder: Path, durability: Durability) -> None:
         with beginning_with("BEGIN IMMEDIATE", connect).begin() as made:
             if made.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one():
                 return  # another process was faster
-            metadata.create_all(made)
+            for statement in _table_statements():
+                made.exec_driver_sql(statement)
             made.execute(properties.insert(), [{"name": name, "value": value} for name, value in facts.items()])
             made.exec_driver_sql(
                 "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
@@ -200,6 +204,18 @@ def _create(folder: Path, durability: Durability) -> None:
             made.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
         raise translated(error, folder) from error
+
+
+@cache
+def _table_statements() -> tuple[str, ...]:
+    """The SQL that makes the tables and their indexes: what `MetaData.create_all` would say, compiled once."""
+    dialect = sqlite.dialect()
+    tables = metadata.sorted_tables
+    indexes = [index for table in tables for index in sorted(table.indexes, key=lambda index: index.name or "")]
+    return (
+        *(str(CreateTable(table).compile(dialect=dialect)) for table in tables),
+        *(str(CreateIndex(index).compile(dialect=dialect)) for index in indexes),
+    )
 
 
 def revision(version: int) -> str:

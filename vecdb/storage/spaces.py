@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, update
 
 from vecdb.errors import CollectionNotFoundError, CorruptDatabaseError, VecdbWarning
 from vecdb.storage.checksums import is_sealed, seal
@@ -104,12 +104,10 @@ def check_collection(snapshot: Snapshot, key: int) -> None:
 def create_collection(transaction: Snapshot, name: str, rows: Sequence[Mapping[str, Any]]) -> int:
     """A new collection with these spaces (columns of `spaces` without ids)."""
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    result = transaction.execute(insert(collections).values(name=name, created_at=made))
-    key = int(result.inserted_primary_key[0])  # type: ignore[index]
+    key = transaction.insert(collections, {"name": name, "created_at": made})
     seal(transaction, collections, key)
     for row in rows:
-        result = transaction.execute(insert(spaces).values(collection_id=key, **_encoded(row)))
-        seal(transaction, spaces, int(result.inserted_primary_key[0]))  # type: ignore[index]
+        seal(transaction, spaces, transaction.insert(spaces, {"collection_id": key, **_encoded(row)}))
     return key
 
 
