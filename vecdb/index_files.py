@@ -19,6 +19,7 @@ import numpy as np
 from vecdb.errors import DiskFullError, StorageError
 from vecdb.index.hnsw import HnswIndex
 from vecdb.index.hnsw_file import unreachable_in
+from vecdb.index.labels import distinct
 from vecdb.storage.durable import sync_folder
 from vecdb.storage.engine import DatabaseEngine, Snapshot
 from vecdb.storage.lock import claim, is_abandoned
@@ -172,7 +173,7 @@ class GraphFile:
                 ef_construction=graph.ef_construction,
                 ef=graph.ef,
                 platform=this_platform(),
-                unreachable=tuple(np.union1d(stranded, unreachable).tolist()),
+                unreachable=tuple(distinct(np.concatenate([stranded, unreachable])).tolist()),
             )
             with self._engine.transaction() as transaction:
                 forget_generations(transaction, instead_of)

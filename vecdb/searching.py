@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vecdb.errors import EmbeddingError, InvalidInputError, VecdbWarning, shown
 from vecdb.filtering import Admitted, CollectionColumns
+from vecdb.index.labels import distinct
 from vecdb.planner import Found, nearest_labels, plan_search
 from vecdb.space import Space
 from vecdb.storage.contents import decode_content, decode_metadata
@@ -163,7 +164,7 @@ def _hits(
 ) -> list[list[Hit]]:
     """Labels to hits: one vector may belong to several records."""
     k, metric = request.k, request.space.row.metric
-    wanted = labels.ravel() if len(labels) == 1 else np.unique(labels)
+    wanted = labels.ravel() if len(labels) == 1 else distinct(labels.ravel())
     matching = request.where if admitted is None else admitted.matching or request.where
     rows = hit_rows(snapshot, wanted, matching)
     lengths = [dict(zip(*pair, strict=True)) for pair in zip(labels.tolist(), distances.tolist(), strict=True)]

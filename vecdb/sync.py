@@ -27,6 +27,7 @@ from vecdb.index.base import VectorIndex
 from vecdb.index.calibration import calibrated_ef
 from vecdb.index.exact import ExactIndex
 from vecdb.index.hnsw import HnswIndex
+from vecdb.index.labels import distinct
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index_files import GraphFile, load_newest, remove_stray_files
 from vecdb.storage.engine import DatabaseEngine, Snapshot
@@ -150,7 +151,7 @@ class SpaceIndex:
         """Labels that these indexes must forget. Where the log does not reach back far enough, the rows tell."""
         if removal >= state.removal_floor:
             return removals_after(snapshot, self.space.id, removal)
-        return np.setdiff1d(_labels_in(parts), live_labels(snapshot, self.space.id))
+        return np.setdiff1d(_labels_in(parts), live_labels(snapshot, self.space.id), assume_unique=True)
 
     def _load(self, snapshot: Snapshot, state: SpaceState) -> None:
         self._empty()
@@ -172,7 +173,7 @@ class SpaceIndex:
     def _strand(self, unreachable: Labels) -> None:
         """Take out of the graph what it cannot find, to be searched exactly."""
         if self.graph is not None:
-            labels = np.intersect1d(unreachable, self.graph.labels())
+            labels = np.intersect1d(distinct(unreachable), self.graph.labels(), assume_unique=True)
             if len(labels):
                 self.stranded.add(labels, self.graph.vectors(labels))
                 self.graph.remove(labels)
@@ -406,8 +407,11 @@ class SpaceIndex:
         with self.current() as snapshot:
             have = _labels_in(self.parts)
             want = live_labels(snapshot, self.space.id)
-        return np.setdiff1d(want, have).tolist(), np.setdiff1d(have, want).tolist()
+        return (
+            np.setdiff1d(want, have, assume_unique=True).tolist(),
+            np.setdiff1d(have, want, assume_unique=True).tolist(),
+        )
 
 
 def _labels_in(parts: Sequence[VectorIndex]) -> Labels:
-    return np.unique(np.concatenate([part.labels() for part in parts] or [np.empty(0, np.int64)]))
+    return distinct(np.concatenate([part.labels() for part in parts] or [np.empty(0, np.int64)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -305,7 +306,16 @@ def test_what_a_plugin_raises_is_the_same_on_a_thread(seconds):
                 host.embed([text])
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal: the workers of pytest-xdist leave it to their parent."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("place", ["load", "encode", "prepare"])
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_wait_for_what_hangs(place, release):
     Hangs.places = {place}
     interrupted = threading.Thread(target=lambda: (Hangs.inside.wait(60), time.sleep(0.2), _thread.interrupt_main()))
@@ -322,6 +332,7 @@ def test_an_interrupt_ends_the_wait_for_what_hangs(place, release):
         assert len(Lengths.made) == (1 if place == "load" else 2)  # none in which a thread still is
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_wait_for_media_without_a_timeout_too():
     Hangs.places = {"prepare"}
     interrupted = threading.Thread(target=lambda: (Hangs.inside.wait(60), time.sleep(0.2), _thread.interrupt_main()))

@@ -112,6 +112,7 @@ MENDABLE = {
     "the labels' sequence lost": "DELETE FROM sqlite_sequence WHERE name = 'vectors'",
     "the keys' sequence too low": "UPDATE sqlite_sequence SET seq = 2 WHERE name = 'records'",
     "the keys' sequence at its end": "UPDATE sqlite_sequence SET seq = 9223372036854775807 WHERE name = 'records'",
+    "the labels' sequence nearly at its end": "UPDATE sqlite_sequence SET seq = 1 << 62 WHERE name = 'vectors'",
     "the labels' sequence at its end": "UPDATE sqlite_sequence SET seq = 9223372036854775807 WHERE name = 'vectors'",
     "last_label from the future": "UPDATE spaces SET last_label = 1000",
     "last_label beyond all": "UPDATE spaces SET last_label = 9223372036854775807",

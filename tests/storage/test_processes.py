@@ -29,6 +29,26 @@ with vecdb.open(sys.argv[1]) as database, database._engine.transaction():
     print("holding", flush=True)
     sys.stdin.read()
 """
+WORKER = """
+import sys
+import numpy as np
+import vecdb
+with vecdb.open(sys.argv[1]) as database:
+    before = set(sys.modules)
+    collection = database.create_collection("c", dimension=8, index="hnsw")
+    rows = np.sin(np.arange(2400, dtype=np.float32) ** 2).reshape(300, 8)
+    ids = [str(number) for number in range(300)]
+    collection.add(["a text"] * 300, ids=ids, vectors=rows, metadata=[{"n": n} for n in range(300)])
+    collection.search(rows[0])
+    collection.optimize()
+    collection.delete(ids[:20])
+    collection.upsert(["b"], ids=["30"], vectors=rows[:1])
+    collection.update_metadata("31", {"n": -1})
+    collection.search_batch(rows[:3], where={"n": {"$gt": 30}})
+    assert database.check()
+    database.vacuum()
+    print(sorted(set(sys.modules) - before))
+"""
 WRITER = """
 import sys
 import numpy as np
@@ -381,6 +401,12 @@ def test_a_database_that_nobody_closed_lets_go_of_its_files(folder):
     gc.collect()
     found = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     assert [path for path in found if path.startswith(str(folder))] == []
+
+
+def test_work_imports_nothing(folder):
+    """A child that is forked while another thread imports something could never import it, and would hang."""
+    with child(WORKER, folder, stdout=subprocess.PIPE) as process:
+        assert process.communicate()[0].strip() == "[]"
 
 
 # --- backup -------------------------------------------------------------------------------------

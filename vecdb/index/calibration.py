@@ -10,6 +10,7 @@ and Gaussian data, the recall of these is at most 0.01 above that of held-out qu
 from __future__ import annotations
 
 import numpy as np
+from numpy.random import Generator, default_rng  # at once, and not when a thread first saves a graph: see `distinct`
 
 from vecdb.errors import NotFoundError
 from vecdb.index.hnsw import DEFAULT_EF, HnswIndex
@@ -28,7 +29,7 @@ def calibrated_ef(graph: HnswIndex) -> int | None:
 
     None if the graph has changed too much meanwhile to tell. Takes about as long as 256 exact queries.
     """
-    random = np.random.default_rng(0)
+    random = default_rng(0)
     labels = graph.labels()
     if not len(labels):
         return DEFAULT_EF
@@ -42,7 +43,7 @@ def calibrated_ef(graph: HnswIndex) -> int | None:
         found, _ = graph.search(queries, _K, ef=ef)
         if found.shape != true.shape:
             return None
-        recall = np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, true, strict=True)])
+        recall = np.mean([np.isin(b, a).mean() for a, b in zip(found, true, strict=True)])
         if recall >= RECALL:
             return ef
     return _LADDER[-1]
@@ -56,7 +57,7 @@ def _exact(graph: HnswIndex, queries: Vector, k: int) -> Labels:
     return np.concatenate([part[:, :width] for part in parts])
 
 
-def _trial_queries(graph: HnswIndex, vectors: Vector, random: np.random.Generator) -> Vector:
+def _trial_queries(graph: HnswIndex, vectors: Vector, random: Generator) -> Vector:
     neighbours = _exact(graph, vectors, _K + 1)
     farthest = graph.vectors(neighbours[:, -1])
     reach = np.linalg.norm(vectors - farthest, axis=1, keepdims=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vecdb.errors import InvalidInputError, NotFoundError
 from vecdb.index.base import check_k, check_queries, check_space
-from vecdb.index.labels import as_allowed, as_labels, as_new_labels, contains, is_ascending
+from vecdb.index.labels import as_allowed, as_labels, as_new_labels, contains, distinct, is_ascending
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index.scan import BLOCK_ROWS, Distances, merge_nearest, nearest, no_neighbours, row_norms
 from vecdb.types import Labels, Metric, Vector
@@ -114,7 +114,7 @@ class ExactIndex:
         """Forget labels; unknown ones are ignored."""
         wanted = as_labels(labels)
         with self._lock.write():
-            positions = np.unique(self._positions(wanted))
+            positions = distinct(self._positions(wanted))
             self._is_live[positions] = False
             self._count -= len(positions)
             if not self._count:

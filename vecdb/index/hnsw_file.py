@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb.errors import DiskFullError, StorageError
-from vecdb.index.labels import is_ascending
+from vecdb.index.labels import distinct, is_ascending
 from vecdb.types import Labels, Vector
 
 _HEADER = struct.Struct("=6QiI3QdQ")
@@ -107,7 +107,7 @@ def unreachable_in(path: Path, *, dimension: int, M: int) -> Labels:
     while frontier.size:
         reached[frontier] = True
         linked = graph.links[frontier][slots < graph.link_counts[frontier, np.newaxis]]
-        frontier = np.unique(linked[~reached[linked]])
+        frontier = distinct(linked[~reached[linked]])
     return np.sort(graph.labels[~reached & ~graph.deleted])
 
 

@@ -53,7 +53,19 @@ def as_new_labels(values: Any, count: int) -> Labels:
 def as_allowed(values: Any) -> Labels:
     """`values` as sorted distinct int64, which they are for free where they already are."""
     labels = as_labels(values)
-    return labels if is_ascending(labels) else np.unique(labels)
+    return labels if is_ascending(labels) else distinct(labels)
+
+
+def distinct(values: NDArray[_Number]) -> NDArray[_Number]:
+    """The values (n,) in order, each once.
+
+    `np.unique` imports a part of numpy when it is first called. A child that another thread forks in that
+    moment would wait for the end of this import for ever.
+    """
+    ordered = np.sort(values)
+    is_first = np.ones(len(ordered), np.bool_)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[is_first]
 
 
 def is_ascending(labels: Labels) -> bool:
@@ -133,7 +145,7 @@ class LabelSet:
     def remove(self, labels: Labels) -> Labels:
         """Mark labels removed; returns those that were live until now."""
         positions, found = contains(self.known, labels)
-        positions = np.unique(positions[found])
+        positions = distinct(positions[found])
         positions = positions[self._is_live[positions]]
         self._all_live[positions] = False
         self._live = None

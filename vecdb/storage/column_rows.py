@@ -180,7 +180,8 @@ class _FieldReading:
 
     def values(self) -> FieldValues | None:
         """What was collected; None if it is not one value for each record, or there was no room for all."""
-        once = len(np.unique(self._rows)) == len(self._rows)
+        ordered = np.sort(self._rows)
+        once = not (ordered[1:] == ordered[:-1]).any()
         if not (self._is_simple and once and (self._places > 0).all() and (self._element_places > 0).all()):
             return None
         return FieldValues(

@@ -17,6 +17,7 @@ _SEQUENCE = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = '{}'), 0)"
 _COUNTED = {"records": "key", "vectors": "label", "removals": "sequence", "record_changes": "sequence"}
 _LABELS, _REMOVALS = _SEQUENCE.format("vectors"), _SEQUENCE.format("removals")
 _CHANGES = _SEQUENCE.format("record_changes")
+_NO_COUNT = LARGEST_SEQUENCE // 2  # nobody counted so far, and there must be room to go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +167,10 @@ _RULES = (
     ),
     _Rule(
         "a sequence is at its end",
-        f"SELECT name FROM sqlite_sequence WHERE seq > {LARGEST_SEQUENCE} OR typeof(seq) != 'integer'",
+        f"SELECT name FROM sqlite_sequence WHERE seq > {_NO_COUNT} OR typeof(seq) != 'integer'",
         tuple(
             f"UPDATE sqlite_sequence SET seq = coalesce((SELECT max({key}) FROM {table}), 0) "
-            f"WHERE name = '{table}' AND (seq > {LARGEST_SEQUENCE} OR typeof(seq) != 'integer')"
+            f"WHERE name = '{table}' AND (seq > {_NO_COUNT} OR typeof(seq) != 'integer')"
             for table, key in _COUNTED.items()
         ),
     ),
