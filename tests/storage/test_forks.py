@@ -47,6 +47,22 @@ def row(n):
     return np.random.default_rng(n).standard_normal(8).astype(np.float32)
 
 
+def in_children(count, live):
+    """Fork so many children, one after the other, each of which calls `live(number)`; their statuses."""
+    statuses = []
+    for number in range(count):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                live(number)
+                status = 0
+            finally:
+                os._exit(status)
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    return statuses
+
+
 @needs_fork
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])
 def test_a_forked_child_searches_and_adds_while_its_parent_goes_on(folder, kind):
@@ -167,18 +183,12 @@ def test_children_forked_while_threads_write_and_search_find_nothing_locked(fold
         threads = [threading.Thread(target=work, args=(thread,)) for thread in (1, 2, 3)]
         for thread in threads:
             thread.start()
-        statuses = []
-        for number in range(30):
-            pid = os.fork()
-            if pid == 0:
-                status = 1
-                try:
-                    collection.add([None], ids=[f"child {number}"], vectors=[row(-number % 97)])
-                    assert collection.search(row(7), k=1)[0].id == "old 7"
-                    status = 0
-                finally:
-                    os._exit(status)
-            statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+        def live(number):
+            collection.add([None], ids=[f"child {number}"], vectors=[row(-number % 97)])
+            assert collection.search(row(7), k=1)[0].id == "old 7"
+
+        statuses = in_children(30, live)
         stop.set()
         for thread in threads:
             thread.join()
@@ -211,18 +221,8 @@ def test_children_forked_while_threads_open_the_database_lose_nothing(folder):
     threads = [threading.Thread(target=work, args=(thread,)) for thread in (1, 2)]
     for thread in threads:
         thread.start()
-    statuses = []
-    for number in range(40):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                add(f"child {number}")
-                status = 0
-            finally:
-                os._exit(status)
-        added.append(f"child {number}")
-        statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    statuses = in_children(40, lambda number: add(f"child {number}"))
+    added.extend(f"child {number}" for number in range(40))
     stop.set()
     for thread in threads:
         thread.join()

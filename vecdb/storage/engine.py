@@ -184,7 +184,11 @@ class DatabaseEngine:
 
     def _leave(self, snapshot: Snapshot) -> None:
         self._busy.pop(snapshot.connection, None)
-        self._gate.notify_all()
+        self._tell_forking()
+
+    def _tell_forking(self) -> None:
+        if self._forking:
+            self._gate.notify_all()
 
     def _drop_outdated_readers(self) -> None:
         """SQLite trusts that nobody writes to what it reads without locks, but its owner may have done so."""
@@ -243,7 +247,7 @@ class DatabaseEngine:
         finally:
             with self._busy_lock:
                 self._writers.remove(threading.get_ident())
-                self._gate.notify_all()
+                self._tell_forking()
 
     def checkpoint(self) -> None:
         """Move the write-ahead log into the database file, as far as readers allow."""
