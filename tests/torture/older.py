@@ -1,13 +1,12 @@
 """A database turned into one of the schema before the newest, for tests only.
 
-What the newest migration added is what the stored database of the schema before lacks; what it changed
-in the values of columns that stay is undone here.
+What the newest migration added is what the stored database of the schema before lacks. One that changes the
+values of columns that stay needs more.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from contextlib import closing
 from pathlib import Path
 
@@ -31,17 +30,10 @@ def make_older(folder: Path) -> int:
                 continue
             for column in columns - before[table]:
                 connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        if version == 2:  # in schema 3 the checksum of a vector begins from its label
-            connection.create_function("before", 3, _checksum_before, deterministic=True)
-            connection.execute("UPDATE vectors SET checksum = before(label, checksum, data)")
         connection.execute("UPDATE alembic_version SET version_num = ?", (schema.revision(version),))
         connection.execute(f"PRAGMA user_version = {version}")
         connection.execute("COMMIT")
     return version
-
-
-def _checksum_before(label: int, checksum: int, data: bytes) -> int:
-    return checksum ^ zlib.crc32(data, label & 0xFFFFFFFF) ^ zlib.crc32(data)
 
 
 def _columns(file: Path, how: str) -> dict[str, set[str]]:
