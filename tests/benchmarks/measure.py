@@ -97,7 +97,10 @@ def search(folder: Path, count: int) -> dict[str, Any]:
             whole_costs.append(_cost(lambda query: records.search(query, k=K), queries))
             bare_costs.append(_cost(lambda query: bare.knn_query(query, k=K, num_threads=1), queries))
         filtered = {
-            name: _cost(lambda query, where=where: records.search(query, k=K, where=where), queries[:20])
+            name: [
+                _cost(lambda query, where=where: records.search(query, k=K, where=where), some)
+                for some in (queries[:1], queries[1:101])  # the first one may bring its field into memory
+            ]
             for name, where in {
                 "50 %": {"price": {"$lt": 50.0}},
                 "8 %": {"tag": "tag-3"},
@@ -111,7 +114,7 @@ def search(folder: Path, count: int) -> dict[str, Any]:
             "whole_us": float(np.median(whole_costs)) * 1e6,
             "bare_us": float(np.median(bare_costs)) * 1e6,
             "ratio": float(np.median(np.array(whole_costs) / np.array(bare_costs))),
-            "filtered_us": {name: cost * 1e6 for name, cost in filtered.items()},
+            "filtered_ms": {name: [cost * 1e3 for cost in costs] for name, costs in filtered.items()},
         }
 
 
