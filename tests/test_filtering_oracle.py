@@ -113,7 +113,7 @@ class Handles:
             with self.reader._engine.snapshot() as snapshot:
                 keys = sorted(find_keys(snapshot, collection._key, None, where))
                 for space_id in spaces:
-                    admitted = collection._columns.admitted(snapshot, space_id, where)
+                    admitted = collection._memory.columns.admitted(snapshot, space_id, where)
                     labels = allowed_labels(snapshot, collection._key, space_id, where)
                     assert admitted.labels.tolist() == labels
                     assert admitted.labels.dtype == "int64"

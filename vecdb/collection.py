@@ -12,8 +12,7 @@ from vecdb.builder import IndexBuilder
 from vecdb.definition import DEFAULT_SPACE
 from vecdb.drafts import Draft, as_list, make_drafts
 from vecdb.errors import InvalidInputError, NotFoundError, RecordNotFoundError, shown
-from vecdb.filtering import CollectionColumns
-from vecdb.searching import SearchRequest, explain, query_vectors, search
+from vecdb.searching import CollectionMemory, SearchRequest, explain, query_vectors, search
 from vecdb.space import Space
 from vecdb.storage.contents import check_id, encode_metadata
 from vecdb.storage.engine import DatabaseEngine, Snapshot
@@ -44,7 +43,7 @@ class Collection:
         self._name = name
         self._key = key
         self._spaces = {space.row.name: space for space in spaces}
-        self._columns = CollectionColumns(engine, key)
+        self._memory = CollectionMemory(engine, key)
 
     def __repr__(self) -> str:
         return f"<vecdb.Collection {self._name!r} in {self._engine.folder}>"
@@ -343,7 +342,7 @@ class Collection:
         request = SearchRequest.check(self._space(space), k=k, where=where, ef=ef, exact=exact)
         if not len(asked := as_list(queries, what="queries")):
             return []
-        found = search(self._columns, request, query_vectors(request.space, asked))
+        found = search(self._memory, request, query_vectors(request.space, asked))
         if request.space.index.wants_building():
             self._builder.notify(request.space.index)
         return found
@@ -360,7 +359,7 @@ class Collection:
     ) -> SearchPlan:
         """How `search` with these arguments is done and why, with counts and times. It does the search."""
         request = SearchRequest.check(self._space(space), k=k, where=where, ef=ef, exact=exact)
-        return explain(self._columns, request, query)
+        return explain(self._memory, request, query)
 
     # --- the index ---
 
@@ -385,8 +384,8 @@ class Collection:
             yield snapshot
 
     def _reset_after_fork(self) -> None:
-        """In a forked child: what the parent's threads did with the columns there is not known."""
-        self._columns.reset_after_fork()
+        """In a forked child."""
+        self._memory.reset_after_fork()
 
     @property
     def _all_spaces(self) -> list[Space]:

@@ -34,10 +34,12 @@ class Admitted:
     Attributes:
         labels: of vectors that a matching record has, sorted, each once.
         matching: the records, where columns answered; None where SQL did.
+        are_shared: whether one of the vectors may belong to several records, some of which do not match.
     """
 
     labels: Labels
     matching: MatchingRecords | None
+    are_shared: bool = True
 
 
 class CollectionColumns:
@@ -64,7 +66,8 @@ class CollectionColumns:
             return Admitted(as_integers(found, what="the label of a record's vector"), None)
         floats = exact_floats(snapshot, where.floats)
         mask = matching(where.tree, known.columns, len(known.keys), floats)
-        return Admitted(known.spaces[space_id].among(mask), MatchingRecords(known.keys, mask))
+        space = known.spaces[space_id]
+        return Admitted(space.among(mask), MatchingRecords(known.keys, mask), space.are_shared)
 
     def _as_of(self, snapshot: Snapshot, space_id: int, where: Filter) -> KnownRecords | None:
         """The records of this snapshot with all that the filter asks for; None where only SQL can do it."""

@@ -18,10 +18,11 @@ from vecdb.filtering import Admitted, CollectionColumns
 from vecdb.index.labels import distinct
 from vecdb.planner import Found, nearest_labels, plan_search
 from vecdb.space import Space
-from vecdb.storage.contents import decode_content, decode_metadata
-from vecdb.storage.engine import Snapshot
+from vecdb.storage.contents import decode_content
+from vecdb.storage.engine import DatabaseEngine, Snapshot
 from vecdb.storage.filters import Filter
-from vecdb.storage.records import blob_reader, hit_rows
+from vecdb.storage.recent_records import RecentRecords, own_metadata
+from vecdb.storage.records import HitRow, blob_reader, read_hits
 from vecdb.storage.stored_values import as_text
 from vecdb.types import FilteredBy, Hit, Labels, Metric, SearchPlan, Vector
 from vecdb.vectors import score
@@ -111,22 +112,35 @@ def query_vectors(space: Space, queries: Sequence[Any]) -> Vector:
 # --- searching ----------------------------------------------------------------------------------
 
 
-def search(columns: CollectionColumns, request: SearchRequest, vectors: Vector) -> list[list[Hit]]:
+class CollectionMemory:
+    """What searches remember of one collection's records. Safe to use from several threads."""
+
+    def __init__(self, engine: DatabaseEngine, collection_id: int) -> None:
+        self.columns = CollectionColumns(engine, collection_id)
+        self.recent = RecentRecords(collection_id)
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: what the parent's threads did with the columns there is not known."""
+        self.columns.reset_after_fork()
+
+
+def search(memory: CollectionMemory, request: SearchRequest, vectors: Vector) -> list[list[Hit]]:
     """The hits of each query vector: always min(k, matching), by distance, ties by insertion order."""
     with request.space.index.current() as snapshot:
-        admitted = _admitted(snapshot, columns, request)
+        admitted = _admitted(snapshot, memory, request)
         labels, distances = _nearest(request, vectors, admitted)
-        return _hits(snapshot, request, admitted, labels, distances)
+        rows = _rows(snapshot, memory, request, admitted, labels)
+        return _hits(snapshot, request, labels, distances, rows)
 
 
-def explain(columns: CollectionColumns, request: SearchRequest, query: Any) -> SearchPlan:
+def explain(memory: CollectionMemory, request: SearchRequest, query: Any) -> SearchPlan:
     """Do the search of one query, and say how it was done."""
     watch = Stopwatch()
     with watch.step("embed"):
         vectors = query_vectors(request.space, [query])
     with request.space.index.current() as snapshot:
         with watch.step("filter"):
-            admitted = _admitted(snapshot, columns, request)
+            admitted = _admitted(snapshot, memory, request)
         plan = plan_search(
             request.space.index.parts,
             request.k,
@@ -137,15 +151,18 @@ def explain(columns: CollectionColumns, request: SearchRequest, query: Any) -> S
         with watch.step("search"):
             labels, distances = _nearest(request, vectors, admitted)
         with watch.step("fetch"):
-            hits = _hits(snapshot, request, admitted, labels, distances)
+            rows = _rows(snapshot, memory, request, admitted, labels)
+            hits = _hits(snapshot, request, labels, distances, rows)
     filtered_by: FilteredBy | None = None
     if admitted is not None:
         filtered_by = "sql" if admitted.matching is None else "columns"
     return dataclasses.replace(plan, hits=len(hits[0]), seconds=watch.seconds, filtered_by=filtered_by)
 
 
-def _admitted(snapshot: Snapshot, columns: CollectionColumns, request: SearchRequest) -> Admitted | None:
-    return None if request.where is None else columns.admitted(snapshot, request.space.row.id, request.where)
+def _admitted(snapshot: Snapshot, memory: CollectionMemory, request: SearchRequest) -> Admitted | None:
+    if request.where is None:
+        return None
+    return memory.columns.admitted(snapshot, request.space.row.id, request.where)
 
 
 def _nearest(request: SearchRequest, vectors: Vector, admitted: Admitted | None) -> Found:
@@ -155,22 +172,33 @@ def _nearest(request: SearchRequest, vectors: Vector, admitted: Admitted | None)
     return nearest_labels(parts, vectors, request.k, allowed=allowed, ef=request.ef, exact=request.exact)
 
 
-def _hits(
+def _rows(
     snapshot: Snapshot,
+    memory: CollectionMemory,
     request: SearchRequest,
     admitted: Admitted | None,
     labels: Labels,
-    distances: NDArray[np.float32],
+) -> list[HitRow]:
+    """The (matching) records that have these vectors: one vector may belong to several."""
+    wanted = (labels[0] if len(labels) == 1 else distinct(labels.ravel())).tolist()
+    if admitted is not None and admitted.matching is None:
+        return read_hits(snapshot, wanted, request.where)[0]
+    rows = memory.recent.with_labels(snapshot, wanted)
+    if admitted is None or admitted.matching is None or not admitted.are_shared:
+        return rows
+    matching = admitted.matching.among(np.array([row[1] for row in rows], np.int64))
+    return [row for row, matches in zip(rows, matching.tolist(), strict=True) if matches]
+
+
+def _hits(
+    snapshot: Snapshot, request: SearchRequest, labels: Labels, distances: NDArray[np.float32], rows: list[HitRow]
 ) -> list[list[Hit]]:
-    """Labels to hits: one vector may belong to several records."""
+    """The hits of each query: of its labels (q, any number) and their distances, the first k."""
     k, metric = request.k, request.space.row.metric
-    wanted = labels.ravel() if len(labels) == 1 else distinct(labels.ravel())
-    matching = request.where if admitted is None else admitted.matching or request.where
-    rows = hit_rows(snapshot, wanted, matching)
     lengths = [dict(zip(*pair, strict=True)) for pair in zip(labels.tolist(), distances.tolist(), strict=True)]
     if len(lengths) == 1:
         return [_ranked(snapshot, metric, k, lengths[0], rows)]
-    by_label: dict[int, list[Any]] = {}
+    by_label: dict[int, list[HitRow]] = {}
     for row in rows:
         by_label.setdefault(row[0], []).append(row)
     return [
@@ -179,7 +207,7 @@ def _hits(
     ]
 
 
-def _ranked(snapshot: Snapshot, metric: Metric, k: int, distances: dict[int, float], rows: list[Any]) -> list[Hit]:
+def _ranked(snapshot: Snapshot, metric: Metric, k: int, distances: dict[int, float], rows: list[HitRow]) -> list[Hit]:
     """The first k rows by (distance, key) as hits; `distances` by label."""
     ranked = sorted([(distances[row[0]], *row[1:]) for row in rows])[:k]
     read_blob = blob_reader(snapshot)
@@ -189,7 +217,7 @@ def _ranked(snapshot: Snapshot, metric: Metric, k: int, distances: dict[int, flo
             distance,
             score(metric, distance),
             decode_content(kind, content, read_blob, key),
-            decode_metadata(metadata, key),
+            own_metadata(metadata, key),
         )
-        for distance, key, _, id, kind, content, _, metadata, _, _ in ranked
+        for distance, key, id, kind, content, metadata in ranked
     ]

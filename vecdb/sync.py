@@ -32,7 +32,7 @@ from vecdb.index.locks import ReadWriteLock
 from vecdb.index_files import GraphFile, load_newest, remove_stray_files
 from vecdb.storage.engine import DatabaseEngine, Snapshot
 from vecdb.storage.manifest import forget_generations, withdraw
-from vecdb.storage.spaces import SpaceRow, SpaceState, space_state
+from vecdb.storage.spaces import SpaceRow, SpaceState, is_at, space_state
 from vecdb.storage.vector_rows import live_labels, removals_after, vectors_after, vectors_of
 from vecdb.types import Labels, Progress
 
@@ -87,7 +87,7 @@ class SpaceIndex:
         """
         for _ in range(3):
             with self._lock.read(), self._engine.snapshot() as snapshot:
-                if self._has(self._state(snapshot)):
+                if self._is_current(snapshot):
                     yield snapshot
                     return
             self.catch_up()
@@ -122,13 +122,13 @@ class SpaceIndex:
             raise CollectionNotFoundError("the collection was deleted; open another one", name=self.space.name)
         return state
 
-    def _has(self, state: SpaceState) -> bool:
-        return self._loaded and self._last_label == state.last_label and self._last_removal == state.last_removal
+    def _is_current(self, snapshot: Snapshot) -> bool:
+        return self._loaded and is_at(snapshot, self.space.id, self._last_label, self._last_removal)
 
     def _take_in(self, snapshot: Snapshot) -> None:
-        state = self._state(snapshot)
-        if self._has(state):
+        if self._is_current(snapshot):
             return
+        state = self._state(snapshot)
         if state.last_label < self._last_label or state.last_removal < self._last_removal:
             self._loaded = False  # the rows went back: damaged, or replaced by others behind this handle
         if not self._loaded:

@@ -63,6 +63,14 @@ def as_vectors(values: Any, dimension: int, *, what: str = "vectors") -> Vector:
 
 def as_vector(value: Any, dimension: int, *, what: str = "the vector") -> Vector:
     """Like `as_vectors` for one vector: float32 of shape (dimension,)."""
+    if (
+        type(value) is np.ndarray
+        and value.dtype == np.float32
+        and value.shape == (dimension,)
+        and value.flags.c_contiguous
+        and math.isfinite(np.vdot(value, value))
+    ):
+        return value
     try:
         array = np.asarray(value)
     except ValueError as error:  # numbers and lists of numbers side by side
@@ -78,9 +86,9 @@ def normalise(vectors: Vector, *, what: str = "vectors") -> Vector:
     Raises:
         InvalidInputError: a zero row, which has no direction; `index` is the row.
     """
+    if len(vectors) == 1 and abs(np.vdot(vectors, vectors) - 1) <= _UNIT_TOLERANCE / 2:
+        return vectors  # a query, mostly: the quick way out
     squared = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
-    if len(squared) == 1 and abs(squared[0] - 1) <= _UNIT_TOLERANCE:  # a query, mostly: the quick way out
-        return vectors
     lengths = np.sqrt(squared)
     if not lengths.all():
         row = int(np.flatnonzero(lengths == 0)[0])

@@ -307,21 +307,21 @@ def watermark_ahead() -> None:
 @mutant("kill", 200)
 def no_catching_up() -> None:
     """An index that is loaded counts as current."""
-    replace("vecdb.sync", "SpaceIndex._has", lambda self, state: self._loaded)
+    replace("vecdb.sync", "SpaceIndex._is_current", lambda self, _: self._loaded)
 
 
 @mutant("concurrency", 20)
 def rows_of_a_later_snapshot() -> None:
     """A search takes the labels from one moment and the rows from a later one."""
 
-    def wrapper(hits: Callable[..., Any]) -> Callable[..., Any]:
-        def instead(_: Snapshot, request: Any, labels: Any, distances: Any) -> Any:
+    def wrapper(rows: Callable[..., Any]) -> Callable[..., Any]:
+        def instead(_: Snapshot, memory: Any, request: Any, *found: Any) -> Any:
             with request.space.index._engine.snapshot() as later:
-                return hits(later, request, labels, distances)
+                return rows(later, memory, request, *found)
 
         return instead
 
-    wrap("vecdb.searching", "_hits", wrapper)
+    wrap("vecdb.searching", "_rows", wrapper)
 
 
 @mutant("concurrency", 20)

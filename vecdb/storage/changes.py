@@ -36,6 +36,11 @@ class RecordsState:
     change_floor: int
 
 
+def records_version(snapshot: Snapshot, collection_id: int) -> object:
+    """Equal in two snapshots between which nothing happened to the collection's records."""
+    return snapshot.rows(_STATE, (collection_id,))
+
+
 def records_state(snapshot: Snapshot, collection_id: int) -> RecordsState:
     """The state of a collection's records in this snapshot.
 

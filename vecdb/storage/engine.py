@@ -165,7 +165,8 @@ class DatabaseEngine:
             finally:
                 if snapshot.connection.in_transaction():
                     snapshot.connection.rollback()
-                snapshot.driver.rollback()
+                if snapshot.driver.in_transaction:
+                    snapshot.driver.execute("ROLLBACK")  # `rollback()` compiles it anew each time
                 with self._busy_lock:
                     self._leave(snapshot)
                     if self._closed or snapshot.driver.in_transaction:  # its rollback was interrupted

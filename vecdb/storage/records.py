@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from sqlalchemy import delete, exists
 
 from vecdb.errors import CorruptDatabaseError, VecdbWarning
@@ -16,10 +15,9 @@ from vecdb.storage.checksums import content_checksum, metadata_checksum
 from vecdb.storage.contents import blob_fits, decode_content, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
-from vecdb.storage.known_records import MatchingRecords
 from vecdb.storage.stored_values import as_text, rising
 from vecdb.storage.tables import blob_references, blobs
-from vecdb.types import Content, Labels, Metadata, Vector
+from vecdb.types import Content, Metadata, Vector
 from vecdb.vectors import checksum, from_blobs
 
 PAGE = 1000
@@ -36,6 +34,9 @@ class StoredRecord:
     vectors: dict[int, Vector]
     truncated: frozenset[int]
 
+
+HitRow = tuple[int, int, Any, Any, Any, Any]
+"""Label, key, id, kind, content and metadata of a record, as they are stored."""
 
 _READ = "key, collection_id, id, kind, content, vector_count, metadata, content_checksum, metadata_checksum"
 _COLUMNS = f"SELECT {_READ} FROM records WHERE collection_id = ?"
@@ -167,33 +168,32 @@ def allowed_labels(snapshot: Snapshot, collection_id: int, space_id: int, where:
     return [label for (label,) in snapshot.rows(sql, (collection_id, space_id, *where.parameters))]
 
 
-def hit_rows(snapshot: Snapshot, labels: Labels, where: Filter | MatchingRecords | None) -> list[Any]:
-    """(label, *`_READ`) of every (matching) record with one of these vectors.
-
-    One vector may belong to several records, of which some match: that is asked of the filter, or of what is known
-    already of all records in this snapshot.
+def read_hits(
+    snapshot: Snapshot, labels: Sequence[int], where: Filter | None = None
+) -> tuple[list[HitRow], bool]:
+    """Every (matching) record with one of these vectors, of which one may belong to several, and whether all are sound.
 
     Warns of a damaged record, which is left out, and of a vector that no record has.
     """
     found: list[Any] = []
-    wanted = labels.tolist()
-    for start in range(0, len(wanted), 500):
-        part = wanted[start : start + 500]
+    for start in range(0, len(labels), 500):
+        part = labels[start : start + 500]
         sql = f"{_HITS}({','.join('?' * len(part))})"
-        if isinstance(where, Filter):
-            found += snapshot.rows(f"{sql} AND {where.sql}", (*part, *where.parameters))
-        else:
+        if where is None:
             found += snapshot.rows(sql, part)
-    if where is None and len({row[0] for row in found}) < len(wanted):
+        else:
+            found += snapshot.rows(f"{sql} AND {where.sql}", (*part, *where.parameters))
+    if where is None and len({row[0] for row in found}) < len(labels):
         warnings.warn(
             "vectors that no record has were found, so there may be fewer hits than there should; run `vecdb check`",
             VecdbWarning,
             stacklevel=2,
         )
-    if isinstance(where, MatchingRecords):
-        matching = where.among(np.array([row[1] for row in found], np.int64))
-        found = [row for row, matches in zip(found, matching.tolist(), strict=True) if matches]
-    return _sound(found)
+    sound = _sound(found)
+    rows = [
+        (label, key, id, kind, content, metadata) for label, key, _, id, kind, content, _, metadata, _, _ in sound
+    ]
+    return rows, len(sound) == len(found)
 
 
 # --- blobs --------------------------------------------------------------------------------------

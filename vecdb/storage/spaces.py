@@ -72,6 +72,11 @@ def space_state(snapshot: Snapshot, space_id: int) -> SpaceState | None:
     return SpaceState(*[as_integer(value, 0, MAX_INTEGER, what=what) for value in found[0]])
 
 
+def is_at(snapshot: Snapshot, space_id: int, last_label: int, last_removal: int) -> bool:
+    """Whether a space is there and these are its newest changes; in a fraction of the time of `space_state`."""
+    return any(row[:2] == (last_label, last_removal) for row in snapshot.rows(_STATE, (space_id,)))
+
+
 def collection_names(snapshot: Snapshot) -> list[str]:
     """All names, in order of creation. Warns of one that is damaged; one that is not text is left out."""
     rows = snapshot.rows_of(collections, "ORDER BY id")

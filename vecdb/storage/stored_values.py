@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from json.scanner import make_scanner
 from typing import Any, NoReturn
 
 import numpy as np
@@ -99,8 +100,8 @@ def _json(value: Any, longest: int) -> Any:
     if type(value) is not str or len(value) > longest:
         return None
     try:
-        found, end = _decode(value)
-    except (ValueError, RecursionError):  # also an integer of thousands of digits
+        found, end = _scan(value, 0)
+    except (ValueError, RecursionError, StopIteration):  # also an integer of thousands of digits
         return None
     if end != len(value):
         return None
@@ -122,7 +123,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+_scan = make_scanner(json.JSONDecoder(parse_constant=_refuse_constant))
 
 
 def _wrong(what: str, value: Any, expected: str) -> NoReturn:
