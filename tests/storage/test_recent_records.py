@@ -25,7 +25,7 @@ def database(folder):
 
 @pytest.fixture
 def notes(database):
-    notes = database.create_collection("notes", dimension=2, metric="l2")
+    notes = database.create_collection("notes", dimension=2, metric="l2", index="exact")
     ids = [str(n) for n in range(20)]
     metadata = [{"n": n, "tags": ["a", {"b": n}]} if n % 2 else {"n": n, "word": "w"} for n in range(20)]
     notes.add([f"text {n}" for n in range(20)], ids=ids, metadata=metadata, vectors=VECTORS)
