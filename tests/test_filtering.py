@@ -365,9 +365,9 @@ def test_a_search_of_an_older_snapshot_never_sees_what_is_newer(database, notes)
         add(notes, [50])
         assert found(notes, {"n": 3}) == ["3", "5"]
         old = columns.admitted(before, space, where)
-        assert (old.labels.tolist(), old.matching) == ([4], None)
+        assert (old.labels.labels.tolist(), old.matching) == ([4], None)
     with database._engine.snapshot() as now:
-        assert columns.admitted(now, space, where).labels.tolist() == [4, 6]
+        assert columns.admitted(now, space, where).labels.labels.tolist() == [4, 6]
         assert columns.admitted(now, space, where).matching is not None
 
 

@@ -115,8 +115,8 @@ class Handles:
                 for space_id in spaces:
                     admitted = collection._memory.columns.admitted(snapshot, space_id, where)
                     labels = allowed_labels(snapshot, collection._key, space_id, where)
-                    assert admitted.labels.tolist() == labels
-                    assert admitted.labels.dtype == "int64"
+                    assert admitted.labels.labels.tolist() == labels
+                    assert admitted.labels.labels.dtype == "int64"
                     assert admitted.matching is not None  # SQL was not asked
                     assert admitted.matching.keys[admitted.matching.mask].tolist() == keys
             hits = collection.search([0.0, 0.0], k=100, where=where_of(filters, where))

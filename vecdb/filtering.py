@@ -11,19 +11,21 @@ from dataclasses import dataclass
 from itertools import count
 
 from vecdb.errors import CorruptDatabaseError
+from vecdb.index.labels import AllowedLabels
 from vecdb.storage import records
-from vecdb.storage.changes import RecordsState, records_state
+from vecdb.storage.changes import RecordsState, records_state, records_version
 from vecdb.storage.column_rows import exact_floats
 from vecdb.storage.columns import matching
 from vecdb.storage.engine import DatabaseEngine, Snapshot
 from vecdb.storage.filters import Filter
 from vecdb.storage.known_records import KnownRecords, MatchingRecords
 from vecdb.storage.stored_values import as_integers
-from vecdb.types import Labels
 
 MEMORY_BUDGET = 256 * 2**20  # bytes for each collection; the fields that were used longest ago are let go
 _MOST_COLUMNS = 64  # or following the changes would cost more than the filters
 _BUILT_AT_ONCE = 8  # columns; a filter with more new fields is answered by SQL until all are there
+_MOST_ANSWERS = 16  # filters that are answered again without a look at the columns
+_ANSWERS_BUDGET = 16 * 2**20  # bytes, of which an answer takes one a record
 _BYTES_PER_RECORD = 24  # of a key and a label, with room for a column
 
 
@@ -32,12 +34,12 @@ class Admitted:
     """What a filter admits.
 
     Attributes:
-        labels: of vectors that a matching record has, sorted, each once.
+        labels: of vectors that a matching record has.
         matching: the records, where columns answered; None where SQL did.
         are_shared: whether one of the vectors may belong to several records, some of which do not match.
     """
 
-    labels: Labels
+    labels: AllowedLabels
     matching: MatchingRecords | None
     are_shared: bool = True
 
@@ -57,17 +59,30 @@ class CollectionColumns:
         self._unfit: set[str] = set()  # fields that only SQL can do, until all is loaded anew
         self._uses = count()
         self._last_use: dict[str, int] = {}
+        # The last filters' answers, with the version of the records that they are of; the oldest first.
+        self._answers: dict[tuple[int, str], tuple[object, Admitted]] = {}
 
     def admitted(self, snapshot: Snapshot, space_id: int, where: Filter) -> Admitted:
         """The vectors of a space that the filter admits in this snapshot."""
+        asked, version = (space_id, where.key), records_version(snapshot, self.collection_id)
+        before = self._answers.get(asked)
+        if before is not None and before[0] == version:
+            self._note_use(where)
+            return before[1]
         known = self._as_of(snapshot, space_id, where)
         if known is None:
             found = records.allowed_labels(snapshot, self.collection_id, space_id, where)
-            return Admitted(as_integers(found, what="the label of a record's vector"), None)
+            return Admitted(AllowedLabels(as_integers(found, what="the label of a record's vector")), None)
         floats = exact_floats(snapshot, where.floats)
         mask = matching(where.tree, known.columns, len(known.keys), floats)
         space = known.spaces[space_id]
-        return Admitted(space.among(mask), MatchingRecords(known.keys, mask), space.are_shared)
+        answer = Admitted(AllowedLabels(*space.among(mask)), MatchingRecords(known.keys, mask), space.are_shared)
+        with self._lock:
+            self._answers.pop(asked, None)
+            self._answers[asked] = version, answer
+            while len(self._answers) > max(1, min(_MOST_ANSWERS, _ANSWERS_BUDGET // (len(known.keys) + 1))):
+                self._answers.pop(next(iter(self._answers)))
+        return answer
 
     def _as_of(self, snapshot: Snapshot, space_id: int, where: Filter) -> KnownRecords | None:
         """The records of this snapshot with all that the filter asks for; None where only SQL can do it."""
@@ -82,9 +97,12 @@ class CollectionColumns:
         except CorruptDatabaseError:  # whether that matters, the filter's SQL tells
             return None
         if known is not None:
-            for field in where.fields:
-                self._last_use[field] = next(self._uses)
+            self._note_use(where)
         return known
+
+    def _note_use(self, where: Filter) -> None:
+        for field in where.fields:
+            self._last_use[field] = next(self._uses)
 
     def _current(self, snapshot: Snapshot, state: RecordsState) -> KnownRecords | None:
         """The records as of the snapshot. None if they are known as of a newer one, or cannot be known."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vecdb.index.base import VectorIndex
 from vecdb.index.hnsw import HnswIndex
+from vecdb.index.labels import AllowedLabels
 from vecdb.index.scan import merge_nearest
 from vecdb.sync import EXACT_UNTIL
 from vecdb.types import Labels, SearchPlan, Vector
@@ -61,7 +62,7 @@ def plan_search(
 
 
 def nearest_labels(
-    parts: Sequence[VectorIndex], queries: Vector, k: int, *, allowed: Labels | None, ef: int | None, exact: bool
+    parts: Sequence[VectorIndex], queries: Vector, k: int, *, allowed: AllowedLabels | None, ef: int | None, exact: bool
 ) -> Found:
     """The k nearest labels of each query over all parts, sorted by (distance, label), each once.
 
@@ -82,7 +83,7 @@ def nearest_labels(
 
 
 def _search(
-    parts: Sequence[VectorIndex], queries: Vector, k: int, *, allowed: Labels | None, ef: int | None, exact: bool
+    parts: Sequence[VectorIndex], queries: Vector, k: int, *, allowed: AllowedLabels | None, ef: int | None, exact: bool
 ) -> Found:
     def of(part: VectorIndex) -> Found:
         if exact and isinstance(part, HnswIndex):

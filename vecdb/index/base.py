@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb.errors import InvalidInputError, shown
+from vecdb.index.labels import Allowed
 from vecdb.types import METRICS, Labels, Metric, Vector
 from vecdb.vectors import MAX_DIMENSION, as_vectors
 
@@ -52,14 +53,14 @@ class VectorIndex(Protocol):
         """Forget labels; unknown ones are ignored."""
 
     def search(
-        self, queries: Vector, k: int, *, allowed: Labels | None = None, ef: int | None = None
+        self, queries: Vector, k: int, *, allowed: Allowed | None = None, ef: int | None = None
     ) -> tuple[Labels, NDArray[np.float32]]:
         """The nearest vectors of each query.
 
         Args:
             queries: shape (n, dimension).
             k: how many for each query; at least 1.
-            allowed: if given, sorted distinct labels; only these are returned.
+            allowed: if given, only these are returned; those of them that it does not have are ignored.
             ef: size of the candidate list of an approximate index; larger is more exact.
 
         Returns:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vecdb.errors import InvalidInputError, NotFoundError
 from vecdb.index.base import check_k, check_queries, check_space
-from vecdb.index.labels import as_allowed, as_labels, as_new_labels, contains, distinct, is_ascending
+from vecdb.index.labels import Allowed, as_allowed, as_labels, as_new_labels, contains, distinct, is_ascending
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index.scan import BLOCK_ROWS, Distances, merge_nearest, nearest, no_neighbours, row_norms
 from vecdb.types import Labels, Metric, Vector
@@ -127,7 +127,7 @@ class ExactIndex:
                 self._move(_with_headroom(self._count))
 
     def search(
-        self, queries: Vector, k: int, *, allowed: Labels | None = None, ef: int | None = None  # noqa: ARG002
+        self, queries: Vector, k: int, *, allowed: Allowed | None = None, ef: int | None = None  # noqa: ARG002
     ) -> tuple[Labels, Distances]:
         """The true nearest vectors of each query; `ef` has no meaning here."""
         queries = check_queries(queries, self._dimension)
@@ -135,7 +135,7 @@ class ExactIndex:
         with self._lock.read():
             parts = [
                 nearest(self._metric, queries, k, labels=labels, rows=rows, norms=norms, kept=kept)
-                for labels, rows, norms, kept in self._blocks(None if allowed is None else as_allowed(allowed))
+                for labels, rows, norms, kept in self._blocks(None if allowed is None else as_allowed(allowed).labels)
             ]
         return merge_nearest(parts, k) if parts else no_neighbours(len(queries))
 

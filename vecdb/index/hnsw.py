@@ -19,7 +19,7 @@ from vecdb.errors import InvalidInputError, NotFoundError, StorageError
 from vecdb.index.base import check_k, check_queries, check_range, check_space
 from vecdb.index.codes import VectorCodes
 from vecdb.index.hnsw_file import read_graph, write_graph
-from vecdb.index.labels import LabelSet, as_allowed, as_labels, as_new_labels, contains
+from vecdb.index.labels import Allowed, AllowedLabels, LabelSet, as_allowed, as_labels, as_new_labels, contains
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index.scan import Distances, has_ties, merge_nearest, nearest, no_neighbours, row_norms
 from vecdb.types import Labels, Metric, Vector
@@ -204,7 +204,7 @@ class HnswIndex:
     # --- searching ------------------------------------------------------------------------------
 
     def search(
-        self, queries: Vector, k: int, *, allowed: Labels | None = None, ef: int | None = None
+        self, queries: Vector, k: int, *, allowed: Allowed | None = None, ef: int | None = None
     ) -> tuple[Labels, Distances]:
         """The nearest vectors of each query, approximately, always min(k, number that can match).
 
@@ -231,7 +231,7 @@ class HnswIndex:
                 return self._from_graph(queries, k, ef) if k else no_neighbours(len(queries))
             return self._allowed(queries, k, ef, as_allowed(allowed))
 
-    def search_exactly(self, queries: Vector, k: int, *, allowed: Labels | None = None) -> tuple[Labels, Distances]:
+    def search_exactly(self, queries: Vector, k: int, *, allowed: Allowed | None = None) -> tuple[Labels, Distances]:
         """Like `search`, but every (allowed) vector is compared; arguments and errors as there."""
         queries = check_queries(queries, self._dimension)
         k = check_k(k)
@@ -239,8 +239,7 @@ class HnswIndex:
             self._check_usable()
             labels = self._labels.live
             if allowed is not None:
-                wanted = as_allowed(allowed)
-                labels = wanted[contains(labels, wanted)[1]]
+                labels = self._live_among(as_allowed(allowed))
             return self._scan(queries, min(k, len(labels)), labels) if len(labels) else no_neighbours(len(queries))
 
     def scans(self, allowed: int, k: int, ef: int | None = None) -> bool:
@@ -306,7 +305,7 @@ class HnswIndex:
             labels, distances = merge_nearest([(labels, distances), no_neighbours(rows)], k)
         return labels, distances
 
-    def _allowed(self, queries: Vector, k: int, ef: int, allowed: Labels) -> tuple[Labels, Distances]:
+    def _allowed(self, queries: Vector, k: int, ef: int, allowed: AllowedLabels) -> tuple[Labels, Distances]:
         k = min(k, len(self._labels), len(allowed))
         if not k:
             return no_neighbours(len(queries))
@@ -318,14 +317,14 @@ class HnswIndex:
             most = len(allowed) if matching is None else len(matching)
             if self._scan_is_cheaper(most, k, fetch):
                 if matching is None:
-                    matching = allowed[contains(self._labels.live, allowed)[1]]
+                    matching = self._live_among(allowed)
                 width = min(k, len(matching))
                 found, distances = found[:, :width], distances[:, :width]
                 found[pending], distances[pending] = self._scan(queries[pending], k, matching)
                 break
             answered = []
             candidates, lengths = self._from_graph(np.ascontiguousarray(queries[pending]), fetch, fetch)
-            _, fits = contains(allowed, candidates)
+            fits = allowed.among(candidates)
             for row, place in enumerate(pending):
                 chosen = np.flatnonzero(fits[row])[:k]
                 if len(chosen) == k:
@@ -333,9 +332,12 @@ class HnswIndex:
                     answered.append(row)
             pending = np.delete(pending, answered)
             if matching is None and pending.size:
-                matching = allowed[contains(self._labels.live, allowed)[1]]
+                matching = self._live_among(allowed)
             fetch *= _WIDEN
         return found, distances
+
+    def _live_among(self, allowed: AllowedLabels) -> Labels:
+        return allowed.labels[contains(self._labels.live, allowed.labels)[1]]
 
     def _scan(self, queries: Vector, k: int, labels: Labels) -> tuple[Labels, Distances]:
         """Exact search among live labels."""

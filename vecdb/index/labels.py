@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,10 +51,46 @@ def as_new_labels(values: Any, count: int) -> Labels:
     return labels
 
 
-def as_allowed(values: Any) -> Labels:
-    """`values` as sorted distinct int64, which they are for free where they already are."""
+class AllowedLabels:
+    """Some of many labels, as a filter leaves them. Never changes."""
+
+    def __init__(self, known: Labels, mask: NDArray[np.bool_] | None = None) -> None:
+        """Those of `known` (n,), ascending, that the mask (n,) marks; without a mask all of them."""
+        self._known = known
+        self._mask = mask
+        self._count = len(known) if mask is None else int(np.count_nonzero(mask))
+        # Labels without a gap need no search: they stand at their distance from the first.
+        self._first = int(known[0]) if len(known) and int(known[-1]) - int(known[0]) < len(known) else None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def labels(self) -> Labels:
+        """All of them, ascending."""
+        return self._known if self._mask is None else self._known.take(np.flatnonzero(self._mask))
+
+    def among(self, wanted: Labels) -> NDArray[np.bool_]:
+        """Which of these labels (any shape) are allowed."""
+        if self._first is None:
+            positions, found = contains(self._known, wanted)
+        else:
+            positions = wanted - self._first
+            found = (positions >= 0) & (positions < len(self._known))
+            positions = positions.clip(0, len(self._known) - 1)
+        return found if self._mask is None else found & self._mask.take(positions)
+
+
+Allowed: TypeAlias = AllowedLabels | Labels
+"""What a search may be restricted to; an array (n,) may be in any order and have a label twice."""
+
+
+def as_allowed(values: Allowed) -> AllowedLabels:
+    """Either form as the one that searches use."""
+    if isinstance(values, AllowedLabels):
+        return values
     labels = as_labels(values)
-    return labels if is_ascending(labels) else distinct(labels)
+    return AllowedLabels(labels if is_ascending(labels) else distinct(labels))
 
 
 def distinct(values: NDArray[_Number]) -> NDArray[_Number]:

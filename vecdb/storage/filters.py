@@ -64,6 +64,11 @@ class Filter:
         return self._read[1]
 
     @cached_property
+    def key(self) -> str:
+        """The same for filters that are the same, types of values included."""
+        return repr(self.tree)
+
+    @cached_property
     def fields(self) -> frozenset[str]:
         """The fields that it asks for."""
         return frozenset(condition.field for condition in conditions_of(self.tree))

@@ -49,12 +49,13 @@ class SpaceLabels:
         """Memory that it takes."""
         return self.labels.nbytes + (0 if self.order is None else self.order.nbytes + self.sorted_labels.nbytes)
 
-    def among(self, mask: Mask) -> Labels:
-        """The labels of the rows in a mask (n,): sorted, each once."""
-        found = np.compress(mask if self.order is None else mask.take(self.order), self.sorted_labels)
-        if self.are_shared and len(found):
-            found = found[np.concatenate([[True], found[1:] != found[:-1]])]
-        return found
+    def among(self, mask: Mask) -> tuple[Labels, Mask | None]:
+        """The labels of the rows in a mask (n,): some labels (m,), ascending, and which of these; None is all."""
+        mine = mask if self.order is None else mask.take(self.order)
+        if not self.are_shared:
+            return self.sorted_labels, mine
+        found = self.sorted_labels.take(np.flatnonzero(mine))
+        return found[np.concatenate([[True], found[1:] != found[:-1]])] if len(found) else found, None
 
     def changed(self, renumbered: Renumbering, touched: Rows, rows: Rows, labels: Labels) -> SpaceLabels:
         """After changes: `touched` rows have no vector but for these `rows` with `labels`."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from json.scanner import make_scanner
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -123,7 +122,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_scan = make_scanner(json.JSONDecoder(parse_constant=_refuse_constant))
+_scan: Callable[[str, int], tuple[Any, int]] = cast("Any", json.JSONDecoder(parse_constant=_refuse_constant)).scan_once
 
 
 def _wrong(what: str, value: Any, expected: str) -> NoReturn:
