@@ -6,6 +6,8 @@ among some of them, the copies are compared first, and only what a bound on thei
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,7 @@ from vecdb.types import Metric, Vector
 _GRAIN = 127
 _SMALLEST_SCALE = 2.0**-120  # below it, the arithmetic of float32 is not exact enough; the copy is then all zeros
 _DECODED_ROWS = 1024
+_ENCODED_ROWS = 256
 _SCORES = 1 << 21
 
 
@@ -26,29 +29,49 @@ class VectorCodes:
     from c (the triangle inequality; for inner products, Cauchy and Schwarz).
     """
 
-    def __init__(self, dimension: int) -> None:
-        self._count = 0
+    def __init__(self, dimension: int, missing: int = 0) -> None:
+        """With places for so many vectors, whose copies `fill` makes."""
+        self.missing = missing
+        self._dimension = dimension
+        self._count = 0  # of those behind the missing ones
         self._codes: NDArray[np.int8] = np.empty((0, dimension), np.int8)
         # Of each: the scale, the length of the copy, and the length of what it leaves out.
         self._figures: NDArray[np.float64] = np.empty((0, 3), np.float64)
 
     def append(self, vectors: Vector) -> None:
-        """Keep copies of vectors (n, dimension); their places follow those that are there."""
+        """Keep copies of vectors (n, dimension); their places follow those that are there, or missing."""
         end = self._count + len(vectors)
         if end > len(self._codes):
-            capacity = end + self._count // 2
-            self._codes = with_room(self._codes, self._count, capacity)
-            self._figures = with_room(self._figures, self._count, capacity)
-        for start in range(0, len(vectors), _DECODED_ROWS):
-            some = vectors[start : start + _DECODED_ROWS]
+            self._make_room(end + self._count // 2)
+        for start in range(0, len(vectors), _ENCODED_ROWS):
+            some = vectors[start : start + _ENCODED_ROWS]
             place = slice(self._count, self._count + len(some))
             self._codes[place], self._figures[place] = _encode(some)
             self._count += len(some)
 
+    def _make_room(self, rows: int) -> None:
+        self._codes = with_room(self._codes, self._count, rows)
+        self._figures = with_room(self._figures, self._count, rows)
+
+    def fill(self, blocks: Iterable[Vector]) -> None:
+        """Make the missing copies, of vectors (n, dimension) in the order of their places.
+
+        What `blocks` raises is raised again, and they are missing as before.
+        """
+        filled = VectorCodes(self._dimension)
+        filled._make_room(self.missing + self._count)
+        with np.errstate(all="ignore"):  # where the blocks turn out to be wrong in the end, they may hold anything
+            for vectors in blocks:
+                filled.append(vectors)
+        added = slice(filled._count, filled._count + self._count)
+        filled._codes[added], filled._figures[added] = self._codes[: self._count], self._figures[: self._count]
+        self._codes, self._figures, self._count = filled._codes, filled._figures, added.stop
+        self.missing = 0
+
     def possible(self, metric: Metric, queries: Vector, k: int, places: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of the vectors at `places` can be among the k nearest there, for any of the queries (q, d).
 
-        Every true neighbour is marked, also each that only ties with the k-th as float32.
+        None may be missing. Every true neighbour is marked, also each that only ties with the k-th as float32.
         """
         marked = np.zeros(len(places), np.bool_)
         if len(places) <= k:
