@@ -234,7 +234,7 @@ def built_by_hand(database, folder, **options):
     return collection
 
 
-@pytest.mark.parametrize("place", ["_labels.add", "_codes.append"])
+@pytest.mark.parametrize("place", ["_labels.add", "_scanner.append"])
 def test_an_interrupt_while_building_leaves_right_answers(folder, monkeypatch, place):
     monkeypatch.setattr("vecdb.sync._LARGE_STEP", 50)
     with vecdb.open(folder) as database:

@@ -74,17 +74,23 @@ def _load(path: Path, file: IndexFile, space: SpaceRow, state: SpaceState) -> Lo
         raise StorageError(f"{file.name} is of another time than the rows")
     if not path.is_file() or path.is_symlink():
         raise StorageError(f"{file.name} is missing")
-    if path.stat().st_size != file.size or file_sha256(path) != file.sha256:
+    if path.stat().st_size != file.size:
         raise StorageError(f"{file.name} was changed")
-    graph = HnswIndex.load(
-        path,
-        dimension=space.dimension,
-        metric=space.metric,
-        M=file.M,
-        ef_construction=file.ef_construction,
-        count=file.count,
-        ef=space.index_options.get("ef", file.ef),
-    )
+    try:
+        graph = HnswIndex.load(
+            path,
+            dimension=space.dimension,
+            metric=space.metric,
+            M=file.M,
+            ef_construction=file.ef_construction,
+            count=file.count,
+            sha256=file.sha256,
+            ef=space.index_options.get("ef", file.ef),
+        )
+    except StorageError as error:  # of what does not fit, this says most
+        if file_sha256(path) != file.sha256:
+            raise StorageError(f"{file.name} was changed") from error
+        raise
     graph.remove(np.array(file.unreachable, np.int64))
     return LoadedGraph(graph, file.last_label, file.last_removal, file.unreachable)
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from vecdb.errors import InvalidInputError, NotFoundError, StorageError
 from vecdb.index.base import check_k, check_queries, check_range, check_space
-from vecdb.index.codes import VectorCodes
-from vecdb.index.hnsw_file import read_graph, write_graph
+from vecdb.index.hnsw_file import write_graph
+from vecdb.index.hnsw_source import GraphSource
 from vecdb.index.labels import Allowed, AllowedLabels, LabelSet, as_allowed, as_labels, as_new_labels, contains
 from vecdb.index.locks import ReadWriteLock
-from vecdb.index.scan import Distances, has_ties, merge_nearest, nearest, no_neighbours, row_norms
+from vecdb.index.scan import Distances, has_ties, merge_nearest, no_neighbours
+from vecdb.index.scanning import Scanner
 from vecdb.types import Labels, Metric, Vector
 from vecdb.vectors import as_vectors
 
@@ -41,7 +42,6 @@ _SCANNED_PER_FETCHED = 5  # vectors that a scan compares in the time in which th
 _OVERFETCH = 2
 _WIDEN = 4
 _GATHERED_ROWS = 128  # a list of numbers takes eight times the memory of the vector
-_SCANNED_ROWS = 4096
 _BATCH_RESULTS = 1 << 20
 
 
@@ -96,7 +96,7 @@ class HnswIndex:
         self._threads = threads
         self._lock = ReadWriteLock()
         self._labels = LabelSet()
-        self._codes = VectorCodes(dimension)
+        self._scanner = Scanner(dimension, metric)
         self._broken = ""
         self._graph = hnswlib.Index(space=_SPACES[metric], dim=dimension)
         try:
@@ -166,7 +166,7 @@ class HnswIndex:
             self._make_room(len(labels))
             try:
                 self._graph.add_items(vectors, labels, num_threads=threads or self._threads)
-                self._codes.append(vectors)
+                self._scanner.append(vectors)
                 self._labels.add(labels)
             except BaseException as error:  # also an interrupt: some of the batch may be in the graph, half linked
                 self._broken = f"adding {len(labels)} vectors failed ({error or type(error).__name__})"
@@ -341,14 +341,7 @@ class HnswIndex:
 
     def _scan(self, queries: Vector, k: int, labels: Labels) -> tuple[Labels, Distances]:
         """Exact search among live labels."""
-        labels = labels[self._codes.possible(self._metric, queries, k, self._labels.places(labels))]
-        best = [no_neighbours(len(queries))]
-        for start in range(0, len(labels), _SCANNED_ROWS):
-            some = labels[start : start + _SCANNED_ROWS]
-            rows = self._gather(some)
-            part = nearest(self._metric, queries, k, labels=some, rows=rows, norms=row_norms(rows))
-            best = [merge_nearest([*best, part], k)]
-        return best[0]
+        return self._scanner.scan(queries, k, labels, known=self._labels, fetch=self._gather)
 
     # --- looking in -----------------------------------------------------------------------------
 
@@ -400,40 +393,39 @@ class HnswIndex:
         ef_construction: int = DEFAULT_EF_CONSTRUCTION,
         ef: int = DEFAULT_EF,
         count: int | None = None,
+        sha256: str | None = None,
         threads: int = 1,
     ) -> HnswIndex:
         """Read what `save` wrote, after checking every number in it that could lead hnswlib astray.
 
-        A flipped bit in a vector or a label can pass: compare the checksum of the file before.
+        A flipped bit in a vector or a label can pass, unless there is a checksum to compare. The file stays open until
+        the first scan of many vectors.
 
         Args:
             path: the file; nothing may write to it meanwhile.
             dimension, metric, M, ef_construction: as the index was built.
             ef, threads: as in the constructor.
             count: `nodes` of the saved index; None is not compared.
+            sha256: of the file, hexadecimal; None is not compared.
 
         Raises:
             StorageError: the file cannot be read, is damaged, or is of another index.
         """
         index = cls(dimension, metric, M=M, ef_construction=ef_construction, ef=ef, threads=threads, capacity=1)
-        file = read_graph(
-            path,
-            dimension=dimension,
-            M=M,
-            ef_construction=index.ef_construction,
-            count=count,
-            unit_length=metric == "cosine",
-            each_block=index._codes.append,
-        )
-        if not len(file.labels):
-            return index
+        source = GraphSource(path, dimension=dimension, M=M)
+        file = source.check(ef_construction=index.ef_construction, count=count, unit_length=metric == "cosine")
         # hnswlib leaves a dangling pointer if loading into a used object fails; this one is new, and is
         # dropped with the error.
         graph = hnswlib.Index(space=_SPACES[metric], dim=dimension)
         try:
-            graph.load_index(os.fsencode(path), max_elements=int(len(file.labels) * 1.1) + _SMALLEST_CAPACITY)
+            with source.hashing(sha256):
+                if source.count:
+                    graph.load_index(os.fsencode(path), max_elements=int(source.count * 1.1) + _SMALLEST_CAPACITY)
         except (RuntimeError, MemoryError) as error:
             raise StorageError(f"the index file {path} could not be loaded ({error}); rebuild the index") from error
+        if not source.count:
+            return index
+        index._scanner = Scanner(dimension, metric, source)
         index._labels = LabelSet(file.labels, ~file.deleted)
         index._start_graph(graph)
         return index

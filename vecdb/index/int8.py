@@ -5,15 +5,16 @@ numpy would first have to make float32 of them, which takes four times as long a
 
 from __future__ import annotations
 
+import contextlib
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-try:
+numkong: Any = None
+with contextlib.suppress(ImportError):  # an extra, `vecdb[simd]`
     import numkong
-except ImportError:  # an extra, `vecdb[simd]`
-    numkong = None
 
 Int8 = NDArray[np.int8]
 _TRIED = (1, 7, 16, 33, 100, 384, 1027)  # dimensions

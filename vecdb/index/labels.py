@@ -179,6 +179,11 @@ class LabelSet:
         """The how-manieth each of these known labels was to be added, from 0."""
         return self._all_places[: self._size][np.searchsorted(self.known, labels)].astype(np.intp)
 
+    def first(self, count: int) -> tuple[Labels, NDArray[np.bool_]]:
+        """The labels that were the first `count` to be added, in that order, and which of them are live."""
+        order = np.argsort(self._all_places[: self._size])[:count]
+        return self.known[order], self._is_live[order]
+
     def remove(self, labels: Labels) -> Labels:
         """Mark labels removed; returns those that were live until now."""
         positions, found = contains(self.known, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -152,8 +153,13 @@ def within_reach(
     limit = float(np.partition(upper, k - 1)[k - 1])
     if metric == "cosine":
         limit = max(limit, 0.0)
-    limit += 8 * UNIT * abs(limit) + TINIEST  # distances that are equal as float32 tie, and the label decides
-    return np.asarray(lower <= (np.inf if limit > _LARGEST else limit))
+    return np.asarray(lower <= tying_limit(limit))
+
+
+def tying_limit(distance: float) -> float:
+    """The largest distance that may be equal to this one as float32: these tie, and the label decides."""
+    limit = distance + 8 * UNIT * abs(distance) + TINIEST
+    return math.inf if limit > _LARGEST else max(limit, -_LARGEST)
 
 
 def _rank(

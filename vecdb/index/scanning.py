@@ -1,0 +1,95 @@
+"""Exact search among vectors that a graph holds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from vecdb.errors import StorageError
+from vecdb.index.codes import VectorCodes
+from vecdb.index.hnsw_source import GraphSource
+from vecdb.index.labels import LabelSet
+from vecdb.index.scan import Distances, merge_nearest, nearest, no_neighbours, row_norms
+from vecdb.types import Labels, Metric, Vector
+
+_SCANNED_ROWS = 4096
+_FILLED_ROWS = 1024
+_FILLED_PER_FETCHED = 10  # copies that are made while two or three vectors are fetched
+
+
+class Scanner:
+    """Finds the nearest of some vectors: small copies tell which few can be it, and only these are fetched.
+
+    The copies of a graph from a file are made by the first scans, not by loading, which they would slow down, nor by
+    adding, which keeps searches out: until scans have fetched a tenth of the vectors, these do without copies.
+
+    Args:
+        dimension: length of the vectors.
+        metric: cosine, l2 or ip.
+        source: the file that the first vectors come from; it is closed when it is not needed any more.
+    """
+
+    def __init__(self, dimension: int, metric: Metric, source: GraphSource | None = None) -> None:
+        self._dimension = dimension
+        self._metric: Metric = metric
+        self._source = source
+        self._codes = VectorCodes(dimension, missing=0 if source is None else source.count)
+        self._filling = threading.Lock()
+        self._fetched = 0  # vectors, as long as copies are missing
+
+    def append(self, vectors: Vector) -> None:
+        """Take vectors (n, dimension) in, behind those that are there; not while others scan."""
+        self._codes.append(vectors)
+
+    def scan(
+        self, queries: Vector, k: int, labels: Labels, *, known: LabelSet, fetch: Callable[[Labels], Vector]
+    ) -> tuple[Labels, Distances]:
+        """The k nearest of each query (q, d) among `labels`, exactly. Several threads may scan at once.
+
+        Args:
+            queries, k, labels: the search; the labels are live.
+            known: all labels, in the order in which their vectors were taken in.
+            fetch: gives the vectors (n, dimension) of live labels.
+        """
+        if self._has_codes(len(labels), known, fetch):
+            labels = labels[self._codes.possible(self._metric, queries, k, known.places(labels))]
+        best = [no_neighbours(len(queries))]
+        for start in range(0, len(labels), _SCANNED_ROWS):
+            some = labels[start : start + _SCANNED_ROWS]
+            rows = fetch(some)
+            part = nearest(self._metric, queries, k, labels=some, rows=rows, norms=row_norms(rows))
+            best = [merge_nearest([*best, part], k)]
+        return best[0]
+
+    def _has_codes(self, wanted: int, known: LabelSet, fetch: Callable[[Labels], Vector]) -> bool:
+        few = self._codes.missing // _FILLED_PER_FETCHED
+        if self._source is None:
+            return True
+        self._fetched += wanted
+        if self._fetched <= few or not self._filling.acquire(blocking=wanted > few):
+            return False
+        try:
+            if self._source is not None:
+                self._fill(self._source, known, fetch)
+        finally:
+            self._filling.release()
+        return True
+
+    def _fill(self, source: GraphSource, known: LabelSet, fetch: Callable[[Labels], Vector]) -> None:
+        try:
+            self._codes.fill(source.vectors())
+        except StorageError:  # lost or changed behind us; the graph has the vectors, too, only slower
+            self._codes.fill(self._held(known, fetch))
+        self._source = None  # last: whoever sees this uses the copies
+        source.close()
+
+    def _held(self, known: LabelSet, fetch: Callable[[Labels], Vector]) -> Iterator[Vector]:
+        """The vectors whose copies are missing, in order of place, as the graph gives them; zeros for removed ones."""
+        labels, is_live = known.first(self._codes.missing)
+        for start in range(0, len(labels), _FILLED_ROWS):
+            some = slice(start, start + _FILLED_ROWS)
+            rows = np.zeros((len(labels[some]), self._dimension), np.float32)
+            rows[is_live[some]] = fetch(labels[some][is_live[some]])
+            yield rows
