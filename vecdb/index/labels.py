@@ -59,8 +59,6 @@ class AllowedLabels:
         self._known = known
         self._mask = mask
         self._count = len(known) if mask is None else int(np.count_nonzero(mask))
-        # Labels without a gap need no search: they stand at their distance from the first.
-        self._first = int(known[0]) if len(known) and int(known[-1]) - int(known[0]) < len(known) else None
 
     def __len__(self) -> int:
         return self._count
@@ -72,13 +70,8 @@ class AllowedLabels:
 
     def among(self, wanted: Labels) -> NDArray[np.bool_]:
         """Which of these labels (any shape) are allowed."""
-        if self._first is None:
-            positions, found = contains(self._known, wanted)
-        else:
-            positions = wanted - self._first
-            found = (positions >= 0) & (positions < len(self._known))
-            positions = positions.clip(0, len(self._known) - 1)
-        return found if self._mask is None else found & self._mask.take(positions)
+        positions, found = contains(self._known, wanted)
+        return found if self._mask is None or not len(self._known) else found & self._mask.take(positions)
 
 
 Allowed: TypeAlias = AllowedLabels | Labels
@@ -114,6 +107,11 @@ def contains(ascending: Labels, wanted: Labels) -> tuple[NDArray[np.intp], NDArr
     """Where each wanted label stands in `ascending`, and whether it stands there at all."""
     if not len(ascending):
         return np.zeros(wanted.shape, np.intp), np.zeros(wanted.shape, np.bool_)
+    first = int(ascending[0])
+    if int(ascending[-1]) - first == len(ascending) - 1:  # without gaps: each stands at its distance from the first
+        positions = wanted - first
+        found = (positions >= 0) & (positions < len(ascending))
+        return positions.clip(0, len(ascending) - 1), found
     positions = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
     return positions, ascending[positions] == wanted
 
@@ -177,7 +175,7 @@ class LabelSet:
 
     def places(self, labels: Labels) -> NDArray[np.intp]:
         """The how-manieth each of these known labels was to be added, from 0."""
-        return self._all_places[: self._size][np.searchsorted(self.known, labels)].astype(np.intp)
+        return self._all_places[: self._size].take(contains(self.known, labels)[0]).astype(np.intp)
 
     def first(self, count: int) -> tuple[Labels, NDArray[np.bool_]]:
         """The labels that were the first `count` to be added, in that order, and which of them are live."""
