@@ -50,6 +50,9 @@ def plan_search(
         strategy, reason = "graph", f"the filter admits {allowed:,} vectors: the graph finds more, the rest is dropped"
     else:
         strategy, reason = "graph", f"{indexed:,} vectors are in the graph"
+    estimates = {}
+    if graph is not None and allowed:
+        estimates = dict(zip(("exact", "graph"), graph.estimates(allowed, k, ef), strict=True))
     return SearchPlan(
         strategy="graph" if strategy == "graph" else "exact",
         reason=reason,
@@ -58,6 +61,7 @@ def plan_search(
         allowed=allowed,
         k=k,
         ef=max(ef or graph.ef, k) if strategy == "graph" and graph is not None else None,
+        estimates=estimates,
     )
 
 

@@ -347,6 +347,7 @@ class SearchPlan:
         hits: hits found.
         seconds: time of each step: "embed", "filter", "search", "fetch".
         filtered_by: what found the records that the filter admits: "columns" in memory, or "sql"; None without one.
+        estimates: the seconds that the step "search" was expected to take by each strategy, where there was a choice.
     """
 
     strategy: Literal["exact", "graph"]
@@ -359,3 +360,4 @@ class SearchPlan:
     hits: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     filtered_by: FilteredBy | None = None
+    estimates: Mapping[str, float] = field(default_factory=dict)

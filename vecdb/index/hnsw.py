@@ -16,10 +16,11 @@ import hnswlib
 import numpy as np
 
 from vecdb.errors import InvalidInputError, NotFoundError, StorageError
+from vecdb.index.allowed_search import AllowedSearch, Ways
 from vecdb.index.base import check_k, check_queries, check_range, check_space
 from vecdb.index.hnsw_file import write_graph
 from vecdb.index.hnsw_source import GraphSource
-from vecdb.index.labels import Allowed, AllowedLabels, LabelSet, as_allowed, as_labels, as_new_labels, contains
+from vecdb.index.labels import Allowed, LabelSet, as_allowed, as_labels, as_new_labels, contains
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index.scan import Distances, has_ties, merge_nearest, no_neighbours
 from vecdb.index.scanning import Scanner
@@ -38,9 +39,6 @@ _SMALLEST_CAPACITY = 1024
 # Vectors of length 1 need no normalising in hnswlib, so cosine is its inner product: 1 - dot either way.
 _SPACES = {"cosine": "ip", "l2": "l2", "ip": "ip"}
 
-_SCANNED_PER_FETCHED = 5  # vectors that a scan compares in the time in which the graph yields one result
-_OVERFETCH = 2
-_WIDEN = 4
 _GATHERED_ROWS = 128  # a list of numbers takes eight times the memory of the vector
 _BATCH_RESULTS = 1 << 20
 
@@ -98,6 +96,7 @@ class HnswIndex:
         self._labels = LabelSet()
         self._scanner = Scanner(dimension, metric)
         self._broken = ""
+        self._among = AllowedSearch(dimension)
         self._graph = hnswlib.Index(space=_SPACES[metric], dim=dimension)
         try:
             self._graph.init_index(capacity, M=M, ef_construction=self.ef_construction)
@@ -229,7 +228,8 @@ class HnswIndex:
             if allowed is None:
                 k = min(k, len(self._labels))
                 return self._from_graph(queries, k, ef) if k else no_neighbours(len(queries))
-            return self._allowed(queries, k, ef, as_allowed(allowed))
+            ways = Ways(self._labels, self._scan, self._from_graph, self._gather, self._scanner.has_codes)
+            return self._among.search(ways, queries, k, ef=ef, allowed=as_allowed(allowed))
 
     def search_exactly(self, queries: Vector, k: int, *, allowed: Allowed | None = None) -> tuple[Labels, Distances]:
         """Like `search`, but every (allowed) vector is compared; arguments and errors as there."""
@@ -239,18 +239,16 @@ class HnswIndex:
             self._check_usable()
             labels = self._labels.live
             if allowed is not None:
-                labels = self._live_among(as_allowed(allowed))
+                labels = self._labels.live_among(as_allowed(allowed))
             return self._scan(queries, min(k, len(labels)), labels) if len(labels) else no_neighbours(len(queries))
 
     def scans(self, allowed: int, k: int, ef: int | None = None) -> bool:
         """Whether a search with so many allowed labels compares each of them, and does not ask the graph."""
-        return not allowed or self._scan_is_cheaper(allowed, k, self._first_fetch(allowed, k, ef or self.ef))
+        return self._among.scans(len(self), allowed, k, ef or self.ef)
 
-    def _first_fetch(self, allowed: int, k: int, ef: int) -> int:
-        return max(_OVERFETCH * k * len(self._labels) // allowed, 2 * k, ef)
-
-    def _scan_is_cheaper(self, allowed: int, k: int, fetch: int) -> bool:
-        return fetch > len(self._labels) // 2 or allowed <= _SCANNED_PER_FETCHED * fetch or allowed <= 2 * k
+    def estimates(self, allowed: int, k: int, ef: int | None = None) -> tuple[float, float]:
+        """Seconds that a search of one query among so many labels takes by comparing them, and by the graph."""
+        return self._among.estimates(len(self), allowed, k, ef or self.ef)
 
     def use_ef(self, ef: int) -> None:
         """Make this the `ef` of searches that do not say their own."""
@@ -304,40 +302,6 @@ class HnswIndex:
         if has_ties(distances):
             labels, distances = merge_nearest([(labels, distances), no_neighbours(rows)], k)
         return labels, distances
-
-    def _allowed(self, queries: Vector, k: int, ef: int, allowed: AllowedLabels) -> tuple[Labels, Distances]:
-        k = min(k, len(self._labels), len(allowed))
-        if not k:
-            return no_neighbours(len(queries))
-        matching: Labels | None = None
-        found, distances = no_neighbours(len(queries), k)
-        pending = np.arange(len(queries))  # the queries that have no answer yet
-        fetch = self._first_fetch(len(allowed), k, ef)
-        while pending.size:
-            most = len(allowed) if matching is None else len(matching)
-            if self._scan_is_cheaper(most, k, fetch):
-                if matching is None:
-                    matching = self._live_among(allowed)
-                width = min(k, len(matching))
-                found, distances = found[:, :width], distances[:, :width]
-                found[pending], distances[pending] = self._scan(queries[pending], k, matching)
-                break
-            answered = []
-            candidates, lengths = self._from_graph(np.ascontiguousarray(queries[pending]), fetch, fetch)
-            fits = allowed.among(candidates)
-            for row, place in enumerate(pending):
-                chosen = np.flatnonzero(fits[row])[:k]
-                if len(chosen) == k:
-                    found[place], distances[place] = candidates[row, chosen], lengths[row, chosen]
-                    answered.append(row)
-            pending = np.delete(pending, answered)
-            if matching is None and pending.size:
-                matching = self._live_among(allowed)
-            fetch *= _WIDEN
-        return found, distances
-
-    def _live_among(self, allowed: AllowedLabels) -> Labels:
-        return allowed.labels[contains(self._labels.live, allowed.labels)[1]]
 
     def _scan(self, queries: Vector, k: int, labels: Labels) -> tuple[Labels, Distances]:
         """Exact search among live labels."""

@@ -173,6 +173,10 @@ class LabelSet:
             self._all_known, self._all_live = self.known[order], self._is_live[order]
             self._all_places = self._all_places[:end][order]
 
+    def live_among(self, allowed: AllowedLabels) -> Labels:
+        """Those of the allowed labels that are live, ascending."""
+        return allowed.labels[contains(self.live, allowed.labels)[1]]
+
     def places(self, labels: Labels) -> NDArray[np.intp]:
         """The how-manieth each of these known labels was to be added, from 0."""
         return self._all_places[: self._size].take(contains(self.known, labels)[0]).astype(np.intp)

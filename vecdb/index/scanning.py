@@ -39,6 +39,11 @@ class Scanner:
         self._filling = threading.Lock()
         self._fetched = 0  # vectors, as long as copies are missing
 
+    @property
+    def has_codes(self) -> bool:
+        """Whether every vector has its small copy."""
+        return not self._codes.missing
+
     def append(self, vectors: Vector) -> None:
         """Take vectors (n, dimension) in, behind those that are there; not while others scan."""
         self._codes.append(vectors)

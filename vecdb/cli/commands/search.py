@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -189,5 +189,10 @@ def _plan(plan: vecdb.SearchPlan) -> dict[str, Any]:
         "k": plan.k,
         "ef": plan.ef,
         "hits": plan.hits,
-        "milliseconds": {step: round(seconds * 1000, 2) for step, seconds in plan.seconds.items()},
+        "milliseconds": _milliseconds(plan.seconds),
+        "estimated_milliseconds": _milliseconds(plan.estimates),
     }
+
+
+def _milliseconds(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(one * 1000, 2) for name, one in seconds.items()}
