@@ -102,6 +102,20 @@ def test_a_damaged_index_file_costs_one_warning_and_is_rebuilt(folder, damage):
         assert_right(collection)
 
 
+def break_a_link(file):
+    data = bytearray(file.read_bytes())
+    data[96 + 4 : 96 + 8] = b"\xff" * 4
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [flip, break_a_link, garbage], ids=lambda damage: damage.__name__)
+def test_whatever_changed_in_a_file_is_said_in_the_same_words(folder, damage):
+    make(folder)
+    damage(index_files(folder)[0])
+    with vecdb.open(folder) as database, pytest.warns(IndexRebuiltWarning, match=r"\.hnsw was changed\)"):
+        assert_right(database.collection("c"))
+
+
 @pytest.mark.parametrize(
     "lie",
     [

@@ -173,6 +173,73 @@ def test_what_is_wrong_is_said(saved, tmp_path):
         read_graph(path, dimension=DIMENSION, M=M)
 
 
+@pytest.fixture
+def patched(saved, tmp_path):
+    """A copy of the file with 32-bit numbers of one node exchanged."""
+
+    def patch(node, word, values):
+        data = bytearray((saved / "good").read_bytes())
+        place = 96 + node * NODE_BYTES + 4 * word
+        data[place : place + values.nbytes] = values.tobytes()
+        path = tmp_path / "patched"
+        path.write_bytes(data)
+        return path
+
+    return patch
+
+
+@pytest.mark.parametrize("node", [0, 57, COUNT - 1])
+def test_a_length_is_judged_in_float64_where_float32_is_not_sure(patched, node):
+    vector = np.zeros(DIMENSION, np.float32)
+    for square, is_sound in [(0.998999, False), (0.999001, True), (1.000999, True), (1.001001, False), (2.0, False)]:
+        vector[:4] = np.sqrt(square / 4)
+        path = patched(node, 1 + 2 * M, vector)
+        if is_sound:
+            read_graph(path, dimension=DIMENSION, M=M, unit_length=True)
+        else:
+            with pytest.raises(StorageError, match="a vector does not have length 1"):
+                read_graph(path, dimension=DIMENSION, M=M, unit_length=True)
+        read_graph(path, dimension=DIMENSION, M=M)
+
+
+@pytest.mark.parametrize("number", [3e38, -3e38, 1e-45, 0.0])
+def test_a_vector_may_be_longer_than_float32_can_tell(patched, number):
+    path = patched(57, 1 + 2 * M, np.full(DIMENSION, number, np.float32))
+    read_graph(path, dimension=DIMENSION, M=M)
+    with pytest.raises(StorageError, match="a vector does not have length 1"):
+        read_graph(path, dimension=DIMENSION, M=M, unit_length=True)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("others", [0.0, 3e38])
+def test_what_is_no_finite_number_is_refused(patched, bad, others):
+    vector = np.full(DIMENSION, others, np.float32)
+    vector[-1] = bad
+    for unit_length in (True, False):
+        with pytest.raises(StorageError, match="a vector holds NaN or infinity"):
+            read_graph(patched(57, 1 + 2 * M, vector), dimension=DIMENSION, M=M, unit_length=unit_length)
+
+
+def test_a_link_is_judged_where_it_is_in_use(saved, patched):
+    graph = read_graph(saved / "good", dimension=DIMENSION, M=M, with_links=True)
+    node = int(np.argmin(graph.link_counts))
+    used = int(graph.link_counts[node])
+    assert used < 2 * M
+    for wrong in (COUNT, 2**31, 2**32 - 1):
+        read_graph(patched(node, 1 + used, np.array([wrong], np.uint32)), dimension=DIMENSION, M=M)
+        with pytest.raises(StorageError, match="a link leads to no vector"):
+            read_graph(patched(node, used, np.array([wrong], np.uint32)), dimension=DIMENSION, M=M)
+
+
+@pytest.mark.parametrize("size", [1, NODE_BYTES, 7 * NODE_BYTES, COUNT * NODE_BYTES, 1 << 30])
+def test_the_size_of_blocks_changes_nothing(saved, monkeypatch, size):
+    whole = read_graph(saved / "good", dimension=DIMENSION, M=M, with_links=True)
+    monkeypatch.setattr("vecdb.index.hnsw_file._BLOCK_BYTES", size)
+    graph = read_graph(saved / "good", dimension=DIMENSION, M=M, with_links=True, unit_length=True)
+    for name in ("labels", "deleted", "links", "link_counts"):
+        assert np.array_equal(getattr(graph, name), getattr(whole, name))
+
+
 def test_a_checked_file_tells_its_contents(saved):
     graph = read_graph(saved / "good", dimension=DIMENSION, M=M, with_links=True)
     assert np.sort(graph.labels).tolist() == list(range(1, COUNT + 1))

@@ -274,29 +274,29 @@ class _Reader:
         Most nodes have no list, so their size words are runs of zeros: only the others are visited.
         """
         list_words = 1 + self._M
-        nonzero = np.flatnonzero(words).data  # its numbers are Python's, in half the time
-        levels = np.zeros(self._count, np.int64)
-        starts: list[tuple[int, int]] = []
+        nonzero, at = np.flatnonzero(words).data, words.data  # numbers out of these are Python's, in half the time
+        found: list[tuple[int, int]] = []  # a node that has lists, and the place of their size
         place = node = following = 0
-        while node < self._count:
-            following = bisect_left(nonzero, place, following)
-            head = nonzero[following] if following < len(nonzero) else len(words) + self._count
-            node, place = node + head - place, head
-            if node >= self._count:
-                place -= node - self._count
+        while node < self._count and following < len(nonzero):
+            head = nonzero[following]
+            if head - place >= self._count - node:
                 break
-            self._require(head < len(words), "its end is missing")
-            size = int(words[head])
-            level = size // (4 * list_words)
-            self._require(
-                level * 4 * list_words == size and head + 1 + level * list_words <= len(words),
-                "the size of a list of links is wrong",
-            )
-            levels[node] = level
-            starts.extend((1 + above, head + 1 + above * list_words) for above in range(level))
-            node, place = node + 1, head + 1 + level * list_words
-        self._require(place == len(words), "it does not end where its last list ends")
-        return np.array(starts, np.int64).reshape(-1, 2), levels
+            node, listed = node + head - place, at[head] // 4
+            found.append((node, head))
+            node, place = node + 1, head + 1 + listed
+            following = bisect_left(nonzero, place, following, min(len(nonzero), following + 1 + listed))
+        nodes, heads = np.array(found, np.int64).reshape(-1, 2).T
+        sizes = words[heads].astype(np.int64)
+        heights = sizes // (4 * list_words)
+        self._require(
+            (heights * 4 * list_words == sizes).all() and (heads + 1 + heights * list_words <= len(words)).all(),
+            "the size of a list of links is wrong",
+        )
+        self._require(place + self._count - node == len(words), "it does not end where its last list ends")
+        levels = np.zeros(self._count, np.int64)
+        levels[nodes] = heights
+        above = np.arange(heights.sum()) - np.repeat(np.cumsum(heights) - heights, heights)
+        return np.stack([1 + above, np.repeat(heads + 1, heights) + above * list_words], axis=1), levels
 
 
 def _list_heads(words: _Words) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:

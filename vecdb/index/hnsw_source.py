@@ -7,9 +7,10 @@ import mmap
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from vecdb.errors import StorageError
 from vecdb.index.hnsw_file import HEADER, GraphFile, read_graph, unreadable
 from vecdb.types import Vector
 
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 4 << 20
 
 
 class GraphSource:
@@ -70,24 +71,25 @@ class GraphSource:
                 file that stands under its name.
         """
         digest = hashlib.sha256()
+        wait = self._begin_hashing(digest.update)
+        try:
+            yield
+        finally:
+            wait()
+        self._sha256 = digest.hexdigest()
+        if sha256 not in (None, self._sha256) or not self._is_in_place():
+            raise StorageError(f"the index file {self._path} was changed; rebuild the index")
+
+    def _begin_hashing(self, update: Callable[[Any], None]) -> Callable[[], None]:
         try:
             # In one piece, for which the GIL is not needed: hnswlib holds it while it loads. And only now, when all was
             # read once: mapped, a place that cannot be read would end the process.
             whole = mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_READ)
-            thread = threading.Thread(target=digest.update, args=(whole,), daemon=True)
-            thread.start()
-        except (OSError, ValueError, RuntimeError):  # it cannot be mapped, or is shorter; or no thread can be had
+        except (OSError, ValueError):  # there is no mapping of it, or it is shorter now
             for place in range(0, self._size, _BLOCK_BYTES):
-                digest.update(self._read(place, min(_BLOCK_BYTES, self._size - place)))
-            yield
-        else:
-            try:
-                yield
-            finally:
-                thread.join()
-        self._sha256 = digest.hexdigest()
-        if sha256 not in (None, self._sha256) or not self._is_in_place():
-            raise StorageError(f"the index file {self._path} was changed; rebuild the index")
+                update(self._read(place, min(_BLOCK_BYTES, self._size - place)))
+            return _nothing
+        return _begin(update, whole)
 
     def _is_in_place(self) -> bool:
         try:
@@ -109,8 +111,9 @@ class GraphSource:
         for start in range(0, self.count, step):
             block = self._read(place, 4 * words * min(step, self.count - start))
             place += len(block)
-            digest.update(block)
+            wait = _begin(digest.update, block)
             yield np.frombuffer(block, np.uint32).reshape(-1, words)[:, 1 + 2 * self._M : -2].view(np.float32)
+            wait()
         digest.update(self._read(place, self._size - place))
         if digest.hexdigest() != self._sha256:
             raise StorageError(f"the index file {self._path} was changed after it was loaded; rebuild the index")
@@ -128,3 +131,18 @@ class GraphSource:
         if len(found) != size:
             raise StorageError(f"the index file {self._path} was cut short; rebuild the index")
         return found
+
+
+def _begin(update: Callable[[Any], None], data: Any) -> Callable[[], None]:
+    """Do `update(data)` on another thread, or at once where there is none; wait for it with what is returned."""
+    thread = threading.Thread(target=update, args=(data,), daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        update(data)
+        return _nothing
+    return thread.join
+
+
+def _nothing() -> None:
+    """There is nothing to wait for."""

@@ -16,7 +16,7 @@ from vecdb.types import Labels, Metric, Vector
 
 _SCANNED_ROWS = 4096
 _FILLED_ROWS = 1024
-_FILLED_PER_FETCHED = 10  # copies that are made while two or three vectors are fetched
+_FILLED_PER_FETCHED = 10  # copies that are made in the time in which one vector is fetched
 
 
 class Scanner:
