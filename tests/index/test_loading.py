@@ -16,6 +16,7 @@ from tests.index.data import clustered, numbered
 from vecdb.errors import StorageError
 from vecdb.index.exact import ExactIndex
 from vecdb.index.hnsw import HnswIndex
+from vecdb.index.hnsw_file import HEADER
 from vecdb.index.hnsw_source import GraphSource
 from vecdb.types import METRICS
 
@@ -305,12 +306,33 @@ def times_open(path):
     return sum(os.path.realpath(link).startswith(str(path)) for link in links)
 
 
-@needs_descriptors
-def test_the_file_is_closed_when_the_copies_are_made(path, exact):
-    index = load(path)
-    assert times_open(path) == 1
+@pytest.mark.skipif(not hasattr(os, "pread"), reason="this system cannot read from a place of a file")
+def test_vectors_come_from_the_file_as_long_as_it_is_what_it_was(path, exact, monkeypatch):
+    index, asked = load(path), []
+    get_items = HnswIndex._gather
+    monkeypatch.setattr(HnswIndex, "_gather", lambda self, labels: asked.append(len(labels)) or get_items(self, labels))
     scan(index, MANY)
-    assert times_open(path) == 0
+    asked.clear()
+    assert_equal(index, exact)
+    assert not asked
+    extra = clustered(30, DIMENSION, seed=5)
+    for each in (index, exact):
+        each.add(np.arange(COUNT + 100, COUNT + 130), extra)  # which the file does not have
+    assert_equal(index, exact)
+    whole = path.read_bytes()
+    begin = HEADER.size + 4 + 4 * 32
+    for node in range(COUNT):  # another value, as large as the others
+        place = begin + node * NODE
+        rows = bytearray(whole[place : place + 4 * DIMENSION])
+        rows[:4], rows[4:8] = rows[4:8], rows[:4]
+        with path.open("r+b") as file:
+            file.seek(place)
+            file.write(rows)
+    asked.clear()
+    assert_equal(index, exact)
+    assert asked
+    with path.open("r+b") as file:
+        file.truncate(1000)
     assert_equal(index, exact)
 
 

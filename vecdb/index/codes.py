@@ -82,6 +82,12 @@ class VectorCodes:
         self._largest = np.maximum(self._largest, filled._largest)
         self._count, self.missing = added.stop, 0
 
+    def are_of(self, places: NDArray[np.intp], vectors: Vector) -> bool:
+        """Whether vectors (n, dimension) have the copies at these places."""
+        with np.errstate(all="ignore"):
+            found = np.rint(vectors / self._scales.take(places).astype(np.float32)[:, np.newaxis])
+        return bool((found == self._codes.take(places, axis=0)).all())
+
     def possible(self, metric: Metric, queries: Vector, k: int, places: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of the vectors at `places` can be among the k nearest there, for any of the queries (q, d).
 
@@ -214,6 +220,7 @@ def _possible(asked: _Asked, dots: NDArray[np.float64], figures: _Figures) -> ND
         error = 2.0 * error + 8 * UNIT * squares
         lower = np.maximum(np.sqrt(np.maximum(distance - error, 0)) - remainder, 0) ** 2
         upper = (np.sqrt(np.maximum(distance + error, 0)) + remainder) ** 2
+        lower[~np.isfinite(distance)] = np.nan  # a product overflowed, which the maximum with 0 would hide
     else:
         distance = 1.0 - dots
         error += remainder * length + 8 * UNIT * (1.0 + coded_length * length)
