@@ -15,6 +15,7 @@ from vecdb.storage.failures import NewFailure, drop_failures, put_failures
 from vecdb.storage.spaces import check_collection
 from vecdb.storage.writes import (
     Existing,
+    NewVectors,
     existing_records,
     insert_records,
     replace_records,
@@ -168,8 +169,13 @@ class Writer:
                 raise_errors(drafts)
             with self.engine.transaction() as transaction:
                 now = self._plan(transaction, drafts)
+                stored = None
                 if {draft.id for draft in now.to_embed} <= {draft.id for draft in plan.to_embed}:
-                    return self._store(transaction, now, drafts, failures, counts)
+                    stored = self._store(transaction, now, drafts, failures, counts)
+            if stored is not None:
+                written, fresh = stored
+                self._hand_over(fresh)
+                return written
         raise StorageError("other writers changed the same records again and again; try again, or write less at once")
 
     def _plan(self, snapshot: Snapshot, drafts: Sequence[Draft]) -> _Plan:
@@ -206,20 +212,26 @@ class Writer:
         drafts: Sequence[Draft],
         failures: Sequence[NewFailure],
         counts: EmbedCounts,
-    ) -> Written:
+    ) -> tuple[Written, list[NewVectors]]:
         bad = [draft for draft in plan.to_embed if draft.error is not None]
         failed = [NewFailure(d.id, d.content, d.metadata, str(d.error), complete=not d.brought) for d in bad]
         new = [draft.record(self.spaces) for draft in plan.new if draft.error is None]
         changed = [(key, draft.record(self.spaces)) for key, draft in plan.changed if draft.error is None]
-        insert_records(transaction, self.collection_id, new)
+        fresh = insert_records(transaction, self.collection_id, new)
         if changed:
-            replace_records(transaction, self.collection_id, changed)
+            fresh += replace_records(transaction, self.collection_id, changed)
         if plan.metadata:
             update_metadata(transaction, plan.metadata)
         drop_failures(transaction, self.collection_id, [draft.id for draft in drafts if draft.error is None])
         put_failures(transaction, self.collection_id, [*failures, *failed])
         updated = len(changed) + len(plan.metadata)
-        return Written(len(new), updated, plan.unchanged, len(failures) + len(failed), counts)
+        return Written(len(new), updated, plan.unchanged, len(failures) + len(failed), counts), fresh
+
+    def _hand_over(self, fresh: Sequence[NewVectors]) -> None:
+        """Tell the indexes what is committed now."""
+        indexes = {space.row.id: space.index for space in self.spaces}
+        for batch in fresh:
+            indexes[batch.space_id].hand_over(batch)
 
 
 @dataclass(slots=True)
