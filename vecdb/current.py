@@ -72,7 +72,7 @@ class CurrentIndex:
 
     def hand_over(self, batch: NewVectors) -> None:
         """Take note of vectors that were committed just now, so that they need not be read back. Waits for nothing."""
-        if self._loaded and self.backlog < self._most_waiting:
+        if self._loaded:
             self._fresh.put(batch)
 
     def take_handed_over(self) -> None:
