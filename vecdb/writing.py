@@ -162,15 +162,17 @@ class Writer:
         for _ in range(_ATTEMPTS):
             for draft in drafts:
                 draft.error = None
-            with self.engine.snapshot() as snapshot:
-                plan = self._plan(snapshot, drafts)
-            counts += embed_drafts(self.engine, self.spaces, plan.to_embed)
-            if not self.quarantine:
-                raise_errors(drafts)
+            plan = None
+            if any(space.embeds for space in self.spaces) or self.engine.read_only:
+                with self.engine.snapshot() as snapshot:
+                    plan = self._plan(snapshot, drafts)
+                counts += embed_drafts(self.engine, self.spaces, plan.to_embed)
+                if not self.quarantine:
+                    raise_errors(drafts)
             with self.engine.transaction() as transaction:
                 now = self._plan(transaction, drafts)
                 stored = None
-                if {draft.id for draft in now.to_embed} <= {draft.id for draft in plan.to_embed}:
+                if plan is None or {draft.id for draft in now.to_embed} <= {draft.id for draft in plan.to_embed}:
                     stored = self._store(transaction, now, drafts, failures, counts)
             if stored is not None:
                 written, fresh = stored
@@ -184,6 +186,8 @@ class Writer:
         bringing = any(draft.brought for draft in drafts) and self.on_conflict == "replace"
         ids = [draft.id for draft in drafts]
         existing = existing_records(snapshot, self.collection_id, ids, with_vectors=bringing)
+        if not existing:
+            return _Plan(list(drafts))
         plan = _Plan()
         for index, draft in enumerate(drafts):
             stored = existing.get(draft.id)

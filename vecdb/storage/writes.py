@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vecdb.storage import embedding_cache
 from vecdb.storage.changes import log_changes
@@ -22,8 +22,7 @@ _KEPT_REMOVALS = 50_000
 _DELETE_BATCH = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class NewVector:
+class NewVector(NamedTuple):
     """A vector for one space.
 
     Attributes:
@@ -37,8 +36,7 @@ class NewVector:
     truncated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NewRecord:
+class NewRecord(NamedTuple):
     """A record as columns, with its vectors."""
 
     id: str
