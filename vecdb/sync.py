@@ -117,7 +117,7 @@ class SpaceIndex(CurrentIndex):
     def _reduce(self, target: int) -> None:
         while self.backlog > target and self._loaded and not self._closing:
             self.take_handed_over()
-            if not self._is_incomplete() or not self._move(self._step, threads=_processors()):
+            if not self._is_incomplete() or not self._move(self._step * _processors(), threads=_processors()):
                 return
 
     def complete(self, progress: Progress | None = None) -> None:
@@ -243,11 +243,12 @@ class SpaceIndex(CurrentIndex):
             labels, vectors = self.tail.take_oldest(count)
             if len(labels):
                 self.graph = self.graph if self.graph is not None else self._new_graph(len(self.tail))
-                begin = time.perf_counter()
+                begin = time.thread_time()  # not of a clock: the less this thread gets to run, the fewer it would do
                 self.graph.add(labels, vectors, threads=threads)
                 self.tail.remove(labels)
                 self._unsaved += len(labels)
-                self._step = _next_step(len(labels), time.perf_counter() - begin)
+                if threads == 1:
+                    self._step = _next_step(len(labels), time.thread_time() - begin)
             return len(labels)
 
     def _new_graph(self, vectors: int) -> HnswIndex:
