@@ -144,16 +144,37 @@ def test_draining_from_the_front_gives_memory_back_and_copies_no_row():
     assert left == []
 
 
-def test_growing_in_small_steps_copies_no_row_and_keeps_no_more_room_than_a_block():
-    vectors = clustered(10_000, 4, metric="l2")
+def test_growing_in_small_steps_copies_no_whole_block_and_keeps_no_more_room_than_one():
+    vectors = clustered(20_000, 4, metric="l2")
     index = ExactIndex(4, "l2")
-    blocks = []
-    for start in range(0, 10_000, 50):
+    size, whole = index._rows.block_rows, []
+    for start in range(0, 20_000, 50):
         index.add(numbered(vectors[start : start + 50], start + 1), vectors[start : start + 50])
-        now = [id(block) for block in index._rows.blocks]
-        assert now[: len(blocks)] == blocks
-        assert len(now) == -(-len(index) // index._rows.block_rows)
-        blocks = now
+        now = index._rows.blocks
+        assert [id(block) for block in now[: len(whole)]] == whole
+        whole = [id(block) for block in now if len(block) == size]
+        assert sum(map(len, now)) <= (2 * len(index) if len(index) < size else len(index) + size)
+    assert np.array_equal(index.vectors(index.labels()), vectors)
+
+
+def test_a_small_index_takes_little_memory():
+    index = ExactIndex(384, "l2")
+    index.add([1], np.ones((1, 384), np.float32))
+    assert sum(block.nbytes for block in index._rows.blocks) < 100_000
+
+
+def test_no_memory_for_a_block_is_said_as_such(monkeypatch):
+    def none(*arguments, **named):
+        raise OSError(12, "Cannot allocate memory")
+
+    index = ExactIndex(4, "l2")
+    vectors = clustered(20_000, 4, metric="l2")
+    index.add(numbered(vectors[:8192]), vectors[:8192])
+    with monkeypatch.context() as patch:
+        patch.setattr("vecdb.index.rows.mmap.mmap", none)
+        with pytest.raises(MemoryError):
+            index.add(numbered(vectors[8192:], 8193), vectors[8192:])
+    index.add(numbered(vectors[8192:], 8193), vectors[8192:])
     assert np.array_equal(index.vectors(index.labels()), vectors)
 
 

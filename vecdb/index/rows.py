@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -9,15 +12,16 @@ from numpy.typing import NDArray
 
 from vecdb.types import Vector
 
-_BLOCK_BYTES = 16 << 20  # numpy asks for huge pages from 4 MiB on: a scan over smaller blocks takes a third longer
+_BLOCK_BYTES = 16 << 20  # large enough for huge pages, without which a scan takes a third longer
 _BLOCK_ROWS = (64, 8192)  # at least, at most
+_SMALLEST = 16  # rows
 _FEW = 64  # positions; below, a loop takes less time than sorting them by block
 
 
 class RowBlocks:
     """Rows (n, dimension), numbered from 0, in blocks of a fixed number of rows.
 
-    Growing allocates the next block and copies nothing; memory that was never written to is not resident.
+    Growing allocates the next block and copies nothing; only the first one begins small, and doubles.
     Not safe to change from several threads at once.
 
     Args:
@@ -35,11 +39,20 @@ class RowBlocks:
         done = 0
         while done < len(rows):
             block, offset = divmod(start + done, self.block_rows)
-            if block == len(self.blocks):
-                self.blocks.append(np.empty((self.block_rows, self._dimension), np.float32))
             count = min(self.block_rows - offset, len(rows) - done)
+            self._make_room(block, offset + count)
             self.blocks[block][offset : offset + count] = rows[done : done + count]
             done += count
+
+    def _make_room(self, block: int, rows: int) -> None:
+        if block == len(self.blocks):
+            size = self.block_rows if block else min(max(rows, _SMALLEST), self.block_rows)
+            self.blocks.append(_new_block(size, self._dimension, whole=size == self.block_rows))
+        elif rows > len(old := self.blocks[block]):
+            size = min(max(rows, 2 * len(old)), self.block_rows)
+            grown = _new_block(size, self._dimension, whole=size == self.block_rows)
+            grown[: len(old)] = old
+            self.blocks[block] = grown
 
     def at(self, numbers: NDArray[np.intp]) -> Vector:
         """A copy of the rows with these numbers (n,), in their order."""
@@ -74,6 +87,27 @@ class RowBlocks:
     def between(self, start: int, stop: int) -> RowRange:
         """The rows from `start` to `stop`, as they lie."""
         return RowRange(self, start, stop)
+
+
+def _new_block(rows: int, dimension: int, *, whole: bool) -> Vector:
+    """Room for rows; that of whole blocks comes from the system and goes back there.
+
+    malloc would keep it, below what was made later.
+    """
+    if not whole:
+        return np.empty((rows, dimension), np.float32)
+    size = 4 * rows * dimension
+    try:
+        if sys.platform == "win32":  # pragma: no cover  (the tests run on Linux)
+            memory = mmap.mmap(-1, size)
+        else:
+            memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # else a fork would share it
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                with contextlib.suppress(OSError):  # a kernel without them
+                    memory.madvise(mmap.MADV_HUGEPAGE)
+    except OSError as error:
+        raise MemoryError(f"no memory for {rows} vectors") from error
+    return np.frombuffer(memory, np.float32).reshape(rows, dimension)
 
 
 class RowRange:
