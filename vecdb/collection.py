@@ -189,7 +189,11 @@ class Collection:
     ) -> Written:
         writer = Writer(self._engine, self._key, self._all_spaces, on_conflict, quarantine)
         written = writer.write(drafts, failures)
-        self._notify()
+        try:
+            for space in self._all_spaces:
+                space.index.keep_up(len(drafts))
+        finally:
+            self._notify()
         return written
 
     def _notify(self) -> None:

@@ -80,9 +80,9 @@ def make_drafts(
                 name=key,
                 index=index,
             )
-        record = Record(key, contents[index], metadata[index] if metadata is not None else {})
         mine = {space_id: blobs[index] for space_id, blobs in brought.items()}
-        drafts.append(_draft(spaces, record, mine, index, copy=copy))
+        described = None if metadata is None else metadata[index]
+        drafts.append(_draft(spaces, index, key, contents[index], described, mine, copy=copy))
     return drafts
 
 
@@ -121,13 +121,19 @@ def record_draft(spaces: Sequence[Space], record: Any, index: int, *, copy: bool
             for space, vector in _bringing(spaces, by_name):
                 row = space.one_as_stored(vector, what=f"the vector of record {record.id!r:.40} for {space.what}")
                 mine[space.row.id] = to_blobs(row[None, :])[0]
-    return _draft(spaces, record, mine, index, copy=copy)
+    return _draft(spaces, index, record.id, record.content, record.metadata, mine, copy=copy)
 
 
-def _draft(
-    spaces: Sequence[Space], record: Record, brought: dict[int, bytes], index: int, *, copy: bool
+def _draft(  # noqa: PLR0917  (a record's parts, without the cost of making one)
+    spaces: Sequence[Space],
+    index: int,
+    id: str,
+    content: Any,
+    metadata: Any,
+    brought: dict[int, bytes],
+    *,
+    copy: bool,
 ) -> Draft:
-    content = record.content
     encoded = encode_content(_copied(content, index) if copy else content, index)
     fed = bool(brought)
     for space in spaces:
@@ -138,7 +144,7 @@ def _draft(
             fed = True
     if not fed:
         raise InvalidInputError(_starving(spaces, encoded, index), index=index)
-    return Draft(record.id, encoded, encode_metadata(record.metadata, index), brought)
+    return Draft(id, encoded, encode_metadata(metadata, index), brought)
 
 
 def _starving(spaces: Sequence[Space], content: EncodedContent, index: int) -> str:

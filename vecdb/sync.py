@@ -1,184 +1,52 @@
-"""Keeping an index equal to the rows: loading, catching up, building behind the scenes, publishing.
+"""Building the graph of an index behind the scenes, publishing it, and building it anew.
 
-Rows are the truth. An index in memory covers the changes of its space up to a label and a removal;
-before each search it takes in what was committed since. New vectors go to an exact tail, which is
-searchable at once; a thread moves them into the graph in small steps. Files of the graph are caches.
+New vectors wait in an exact tail (see current.py); a thread moves them into the graph in small steps,
+while nobody writes. Files of the graph are caches.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
-from vecdb.errors import (
-    CollectionNotFoundError,
-    IndexRebuiltWarning,
-    InvalidInputError,
-    StorageError,
-    VecdbWarning,
-)
-from vecdb.index.base import VectorIndex
+from vecdb.current import CurrentIndex
+from vecdb.errors import InvalidInputError, StorageError, VecdbError, VecdbWarning
 from vecdb.index.calibration import calibrated_ef
-from vecdb.index.exact import ExactIndex
 from vecdb.index.hnsw import HnswIndex
-from vecdb.index.labels import distinct
-from vecdb.index.locks import ReadWriteLock
-from vecdb.index_files import GraphFile, load_newest, remove_stray_files
-from vecdb.storage.engine import DatabaseEngine, Snapshot
+from vecdb.index_files import GraphFile, remove_stray_files
+from vecdb.storage.engine import DatabaseEngine
 from vecdb.storage.manifest import forget_generations, withdraw
-from vecdb.storage.spaces import SpaceRow, SpaceState, is_at, space_state
-from vecdb.storage.vector_rows import live_labels, removals_after, vectors_after, vectors_of
-from vecdb.types import Labels, Progress
+from vecdb.storage.spaces import SpaceRow
+from vecdb.storage.vector_rows import vectors_after
+from vecdb.types import Progress
 
 EXACT_UNTIL = 20_000  # vectors; up to here brute force is as fast as a graph
-_STEP = 16  # vectors moved at once behind a search: about 5 ms at 384 dimensions
-_LARGE_STEP = 512
+_STEP_SECONDS = 0.003  # that a search may have to wait for a step of building behind it
+_FIRST_STEP, _LARGE_STEP = 8, 512  # vectors
+_SMALLEST_GRAPH = 1024
+_QUIET_SECONDS = 0.2  # without a write, after which nobody seems to write any more
+_GLANCE_SECONDS = 0.02
+_PATIENCE_SECONDS = 1.0  # of a writer that should help while somebody else builds
 _MOST_TOMBSTONES = 0.3
 _PUBLISH_AFTER = 2_000  # vectors, or a tenth of the graph: reading so many rows at opening is quick
 
 
-class SpaceIndex:
-    """The index of one space in this process. Safe to use from several threads."""
+class SpaceIndex(CurrentIndex):
+    """The index of one space in this process, and the building of its graph. Safe to use from several threads."""
 
     def __init__(self, engine: DatabaseEngine, space: SpaceRow) -> None:
-        self.space = space
-        self._engine = engine
-        self._lock = ReadWriteLock()
+        super().__init__(engine, space)
         self._build_lock = threading.Lock()  # one builder at a time; taken before `_lock`
         self._hurry_lock = threading.Lock()
         self._hurrying = 0  # callers that wait for a whole graph
-        self._loaded = False
-        self._last_label = self._last_removal = 0
         self._closing = False
         self._hurrier: int | None = None  # the thread of the one that builds now
-        self._warning: Warning | None = None
-        self._empty()
-
-    def _empty(self) -> None:
-        self.graph: HnswIndex | None = None
-        self.tail = self._exact()
-        self._unsaved = 0  # changes of the graph that its newest file lacks
-        self._misfits: list[int] = []  # generations of published files that are not to be loaded
-        self.stranded = self._exact()  # what the graph cannot find, taken out of it
-
-    def _exact(self) -> ExactIndex:
-        return ExactIndex(self.space.dimension, self.space.metric)
-
-    @property
-    def parts(self) -> list[VectorIndex]:
-        """The indexes that together hold every vector, each once."""
-        found: list[VectorIndex] = [self.graph] if self.graph is not None else []
-        return found + [part for part in (self.tail, self.stranded) if len(part)]
-
-    # --- searching ---
-
-    @contextmanager
-    def current(self) -> Iterator[Snapshot]:
-        """A snapshot of the database, and inside it an index that has exactly its changes.
-
-        The snapshot begins after the lock is held, and the index only ever holds what was committed:
-        so the snapshot is never older than the index.
-        """
-        for _ in range(3):
-            with self._lock.read(), self._engine.snapshot() as snapshot:
-                if self._is_current(snapshot):
-                    yield snapshot
-                    return
-            self.catch_up()
-        # Others write faster than this thread gets its turn: keep them out of the index meanwhile.
-        with self._changing(), self._engine.snapshot() as snapshot:
-            self._take_in(snapshot)
-            yield snapshot
-
-    def catch_up(self) -> None:
-        """Take in everything that is committed now. Warns if an index file had to be left aside."""
-        with self._changing(), self._engine.snapshot() as snapshot:
-            self._take_in(snapshot)
-            warning, self._warning = self._warning, None
-        if warning is not None:
-            warnings.warn(warning, stacklevel=3)
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """The index for this thread alone. What is left half changed, by an interrupt too, is loaded anew."""
-        with self._lock.write():
-            whole = False
-            try:
-                yield
-                whole = True
-            finally:
-                if not whole:
-                    self._loaded = False
-
-    def _state(self, snapshot: Snapshot) -> SpaceState:
-        state = space_state(snapshot, self.space.id)
-        if state is None:
-            raise CollectionNotFoundError("the collection was deleted; open another one", name=self.space.name)
-        return state
-
-    def _is_current(self, snapshot: Snapshot) -> bool:
-        return self._loaded and is_at(snapshot, self.space.id, self._last_label, self._last_removal)
-
-    def _take_in(self, snapshot: Snapshot) -> None:
-        if self._is_current(snapshot):
-            return
-        state = self._state(snapshot)
-        if state.last_label < self._last_label or state.last_removal < self._last_removal:
-            self._loaded = False  # the rows went back: damaged, or replaced by others behind this handle
-        if not self._loaded:
-            self._load(snapshot, state)
-        removed = self._removed_since(snapshot, state, self._last_removal, self.parts)
-        highest = 0
-        for labels, vectors in vectors_after(snapshot, self.space.id, self.space.dimension, self._last_label):
-            self.tail.add(labels, vectors)
-            highest = int(labels[-1]) if len(labels) else 0
-        if len(removed):
-            for part in self.parts:
-                part.remove(removed)
-            self._unsaved += len(removed)
-        self._last_label, self._last_removal = max(state.last_label, highest), state.last_removal
-        self._loaded = True
-
-    def _removed_since(
-        self, snapshot: Snapshot, state: SpaceState, removal: int, parts: Sequence[VectorIndex]
-    ) -> Labels:
-        """Labels that these indexes must forget. Where the log does not reach back far enough, the rows tell."""
-        if removal >= state.removal_floor:
-            return removals_after(snapshot, self.space.id, removal)
-        return np.setdiff1d(_labels_in(parts), live_labels(snapshot, self.space.id), assume_unique=True)
-
-    def _load(self, snapshot: Snapshot, state: SpaceState) -> None:
-        self._empty()
-        self._last_label, self._last_removal = 0, state.last_removal
-        if self.space.index_kind == "exact":
-            return
-        loaded, problems = load_newest(self._engine.folder, snapshot, self.space, state)
-        self._misfits = list(problems)
-        if problems and loaded is None:
-            self._warning = IndexRebuiltWarning(
-                f"the index file of space {self.space.name!r} does not fit its database "
-                f"({next(iter(problems.values()))}); searches are exact and the index is rebuilt behind them"
-            )
-        if loaded is not None:
-            self.graph = loaded.graph
-            self._last_label, self._last_removal = loaded.last_label, loaded.last_removal
-            self.stranded.add(*vectors_of(snapshot, loaded.stranded, self.space.dimension))
-
-    def _strand(self, unreachable: Labels) -> None:
-        """Take out of the graph what it cannot find, to be searched exactly."""
-        if self.graph is not None:
-            labels = np.intersect1d(distinct(unreachable), self.graph.labels(), assume_unique=True)
-            if len(labels):
-                self.stranded.add(labels, self.graph.vectors(labels))
-                self.graph.remove(labels)
-
-    # --- building ---
+        self._step = _FIRST_STEP
 
     def wants_building(self) -> bool:
         """Whether there is work for `build_behind`: vectors that belong into a graph, tombstones, bad files."""
@@ -200,6 +68,8 @@ class SpaceIndex:
     def build_behind(self, stop: Callable[[], bool]) -> None:
         """Move what waits into the graph, in steps that searches hardly notice; save it if that is worthwhile.
 
+        While somebody writes, it waits, unless so much is to be moved that searches are slow without it.
+
         Ends when nothing waits, when `stop()` is true (it is asked between steps), or when a caller of
         `complete` or `rebuild` is there.
         """
@@ -210,13 +80,45 @@ class SpaceIndex:
         if not self._build_lock.acquire(blocking=False):
             return  # somebody builds already, and will do all of it
         try:
-            self._fill(stopped, step=_STEP, threads=1)
+            self._fill(lambda: self._gives_way(stopped), threads=1)
             if not stopped() and (self._misfits or self._is_worth_saving()):
                 self._publish()
             if not stopped():
                 self._forget_misfits()
         finally:
             self._build_lock.release()
+
+    def _gives_way(self, stopped: Callable[[], bool]) -> bool:
+        """Wait until nobody writes, or much is to be done; whether building is stopped."""
+        while not stopped():
+            if self.backlog > self._may_wait or self._engine.is_quiet(_QUIET_SECONDS):
+                return False
+            self.take_handed_over()
+            time.sleep(_GLANCE_SECONDS)
+        return True
+
+    def keep_up(self, written: int) -> None:
+        """For whoever has written so many records: help building, if more vectors wait than memory should hold.
+
+        It never fails, for the records are stored: where building does, their vectors wait in the rows. Nor
+        does it wait long for somebody who builds, as the progress of that may be waiting for this thread.
+        """
+        target = max(self._most_waiting, self.backlog - 2 * written)
+        if self.backlog <= target or self._hurrier == threading.get_ident():
+            return
+        with contextlib.suppress(VecdbError, VecdbWarning, MemoryError), self._taking_over():
+            if self._build_lock.acquire(timeout=_PATIENCE_SECONDS):
+                try:
+                    with self._named():
+                        self._reduce(target)
+                finally:
+                    self._build_lock.release()
+
+    def _reduce(self, target: int) -> None:
+        while self.backlog > target and self._loaded and not self._closing:
+            self.take_handed_over()
+            if not self._is_incomplete() or not self._move(self._step * _processors(), threads=_processors()):
+                return
 
     def complete(self, progress: Progress | None = None) -> None:
         """Move everything that waits into the graph, on all processors, and save it.
@@ -225,7 +127,7 @@ class SpaceIndex:
             progress: called as `progress(moved, total)`.
         """
         with self._hurry():
-            self._fill(self._is_closing, step=_LARGE_STEP, threads=os.cpu_count() or 1, progress=progress)
+            self._fill(self._is_closing, step=_LARGE_STEP, threads=_processors(), progress=progress)
             if (self._unsaved or self._misfits) and not self._closing:
                 self._publish()
                 self._forget_misfits()
@@ -242,32 +144,43 @@ class SpaceIndex:
         """The right to build, taken over from the thread that builds behind the scenes."""
         if self._hurrier == threading.get_ident():
             raise InvalidInputError("optimize and reindex do not go inside their own progress; call them afterwards")
+        with self._taking_over(), self._build_lock, self._named():
+            yield
+
+    @contextmanager
+    def _taking_over(self) -> Iterator[None]:
+        """Have the thread that builds behind the scenes end, after the step it is at."""
         with self._hurry_lock:
             self._hurrying += 1
         try:
-            with self._build_lock:
-                self._hurrier = threading.get_ident()
-                try:
-                    yield
-                finally:
-                    self._hurrier = None
+            yield
         finally:
             with self._hurry_lock:
                 self._hurrying -= 1
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say that it is this thread that builds."""
+        self._hurrier = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._hurrier = None
 
     def _is_closing(self) -> bool:
         return self._closing
 
     def _fill(
-        self, stop: Callable[[], bool], *, step: int, threads: int, progress: Progress | None = None
+        self, stop: Callable[[], bool], *, step: int | None = None, threads: int, progress: Progress | None = None
     ) -> None:
+        """Move what waits, so many vectors at once, or (None) as many as a search may have to wait for."""
         self.catch_up()
         moved = 0
         while self._is_incomplete() and not stop():
             if self._is_mostly_tombstones():  # also if that came about while vectors were moved
                 self._rebuild(stop, threads=threads)
             else:
-                moved += self._move(step, threads=threads)
+                moved += self._move(step or self._step, threads=threads)
             if progress is not None:
                 progress(moved, moved + len(self.tail))
             time.sleep(0)  # let others have the interpreter
@@ -329,21 +242,26 @@ class SpaceIndex:
         with self._changing():
             labels, vectors = self.tail.take_oldest(count)
             if len(labels):
-                self.graph = self.graph if self.graph is not None else self._new_graph()
+                self.graph = self.graph if self.graph is not None else self._new_graph(len(self.tail))
+                begin = time.thread_time()  # not of a clock: the less this thread gets to run, the fewer it would do
                 self.graph.add(labels, vectors, threads=threads)
                 self.tail.remove(labels)
                 self._unsaved += len(labels)
+                if threads == 1:
+                    self._step = _next_step(len(labels), time.thread_time() - begin)
             return len(labels)
 
-    def _new_graph(self) -> HnswIndex:
-        return HnswIndex(self.space.dimension, self.space.metric, **self.space.index_options)
+    def _new_graph(self, vectors: int) -> HnswIndex:
+        """An empty one with room for so many: growing would hold up searches."""
+        capacity = max(vectors, _SMALLEST_GRAPH)
+        return HnswIndex(self.space.dimension, self.space.metric, capacity=capacity, **self.space.index_options)
 
     def rebuild(self, progress: Progress | None = None) -> None:
         """Build the graph anew from the rows and publish it; searches go on with the old one meanwhile."""
         with self._hurry():
             self.catch_up()
             if self.space.index_kind == "hnsw" or sum(map(len, self.parts)) > EXACT_UNTIL:
-                self._rebuild(self._is_closing, progress, threads=os.cpu_count() or 1)
+                self._rebuild(self._is_closing, progress, threads=_processors())
                 self._publish()
             elif self.graph is not None:
                 # It has become so small that brute force is as fast: without its file it is not loaded again.
@@ -370,7 +288,8 @@ class SpaceIndex:
         """A new graph from the rows, in place of the old one. Builds under `_build_lock` only."""
         with self._engine.snapshot() as snapshot:
             begin = self._state(snapshot)
-        graph, after, done, total = self._new_graph(), 0, 0, sum(map(len, (self.graph or (), self.tail)))
+        total = sum(map(len, (self.graph or (), self.tail)))
+        graph, after, done = self._new_graph(total), 0, 0
         while not stop():
             with self._engine.snapshot() as snapshot:  # a fresh one each time: a long one would hold back the log
                 space, size = self.space.id, self.space.dimension
@@ -400,18 +319,11 @@ class SpaceIndex:
             self.tail.remove(waiting[waiting <= begin.last_label])
             self._unsaved = len(graph)
 
-    # --- checking ---
 
-    def differences(self) -> tuple[list[int], list[int]]:
-        """Labels that the index lacks, and labels that it should not have."""
-        with self.current() as snapshot:
-            have = _labels_in(self.parts)
-            want = live_labels(snapshot, self.space.id)
-        return (
-            np.setdiff1d(want, have, assume_unique=True).tolist(),
-            np.setdiff1d(have, want, assume_unique=True).tolist(),
-        )
+def _next_step(vectors: int, seconds: float) -> int:
+    """How many vectors to add to a graph at once, after so many took so long: at most twice as many."""
+    return int(min(max(vectors * min(_STEP_SECONDS / max(seconds, 1e-6), 2.0), 1), _LARGE_STEP))
 
 
-def _labels_in(parts: Sequence[VectorIndex]) -> Labels:
-    return distinct(np.concatenate([part.labels() for part in parts] or [np.empty(0, np.int64)]))
+def _processors() -> int:
+    return os.cpu_count() or 1

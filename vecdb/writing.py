@@ -15,6 +15,7 @@ from vecdb.storage.failures import NewFailure, drop_failures, put_failures
 from vecdb.storage.spaces import check_collection
 from vecdb.storage.writes import (
     Existing,
+    NewVectors,
     existing_records,
     insert_records,
     replace_records,
@@ -161,15 +162,22 @@ class Writer:
         for _ in range(_ATTEMPTS):
             for draft in drafts:
                 draft.error = None
-            with self.engine.snapshot() as snapshot:
-                plan = self._plan(snapshot, drafts)
-            counts += embed_drafts(self.engine, self.spaces, plan.to_embed)
-            if not self.quarantine:
-                raise_errors(drafts)
+            plan = None
+            if any(space.embeds for space in self.spaces) or self.engine.read_only:
+                with self.engine.snapshot() as snapshot:
+                    plan = self._plan(snapshot, drafts)
+                counts += embed_drafts(self.engine, self.spaces, plan.to_embed)
+                if not self.quarantine:
+                    raise_errors(drafts)
             with self.engine.transaction() as transaction:
                 now = self._plan(transaction, drafts)
-                if {draft.id for draft in now.to_embed} <= {draft.id for draft in plan.to_embed}:
-                    return self._store(transaction, now, drafts, failures, counts)
+                stored = None
+                if plan is None or {draft.id for draft in now.to_embed} <= {draft.id for draft in plan.to_embed}:
+                    stored = self._store(transaction, now, drafts, failures, counts)
+            if stored is not None:
+                written, fresh = stored
+                self._hand_over(fresh)
+                return written
         raise StorageError("other writers changed the same records again and again; try again, or write less at once")
 
     def _plan(self, snapshot: Snapshot, drafts: Sequence[Draft]) -> _Plan:
@@ -178,6 +186,8 @@ class Writer:
         bringing = any(draft.brought for draft in drafts) and self.on_conflict == "replace"
         ids = [draft.id for draft in drafts]
         existing = existing_records(snapshot, self.collection_id, ids, with_vectors=bringing)
+        if not existing:
+            return _Plan(list(drafts))
         plan = _Plan()
         for index, draft in enumerate(drafts):
             stored = existing.get(draft.id)
@@ -206,20 +216,26 @@ class Writer:
         drafts: Sequence[Draft],
         failures: Sequence[NewFailure],
         counts: EmbedCounts,
-    ) -> Written:
+    ) -> tuple[Written, list[NewVectors]]:
         bad = [draft for draft in plan.to_embed if draft.error is not None]
         failed = [NewFailure(d.id, d.content, d.metadata, str(d.error), complete=not d.brought) for d in bad]
         new = [draft.record(self.spaces) for draft in plan.new if draft.error is None]
         changed = [(key, draft.record(self.spaces)) for key, draft in plan.changed if draft.error is None]
-        insert_records(transaction, self.collection_id, new)
+        fresh = insert_records(transaction, self.collection_id, new)
         if changed:
-            replace_records(transaction, self.collection_id, changed)
+            fresh += replace_records(transaction, self.collection_id, changed)
         if plan.metadata:
             update_metadata(transaction, plan.metadata)
         drop_failures(transaction, self.collection_id, [draft.id for draft in drafts if draft.error is None])
         put_failures(transaction, self.collection_id, [*failures, *failed])
         updated = len(changed) + len(plan.metadata)
-        return Written(len(new), updated, plan.unchanged, len(failures) + len(failed), counts)
+        return Written(len(new), updated, plan.unchanged, len(failures) + len(failed), counts), fresh
+
+    def _hand_over(self, fresh: Sequence[NewVectors]) -> None:
+        """Tell the indexes what is committed now."""
+        indexes = {space.row.id: space.index for space in self.spaces}
+        for batch in fresh:
+            indexes[batch.space_id].hand_over(batch)
 
 
 @dataclass(slots=True)

@@ -127,45 +127,87 @@ def test_a_removed_label_may_come_back():
     assert np.array_equal(index.vectors([15]), vectors[15:16])
 
 
-def test_draining_from_the_front_gives_memory_back_and_copies_little(monkeypatch):
-    copied = 0
-    move = ExactIndex._move
-
-    def counting(self, capacity):
-        nonlocal copied
-        copied += len(self)
-        move(self, capacity)
-
-    monkeypatch.setattr(ExactIndex, "_move", counting)
+def test_draining_from_the_front_gives_memory_back_and_copies_no_row():
     vectors = clustered(20_000, 8, metric="l2")
     index = ExactIndex(8, "l2")
     index.add(numbered(vectors), vectors)
-    copied = 0
+    blocks = list(index._rows.blocks)
+    size = index._rows.block_rows
     while len(index):
         oldest, rows = index.take_oldest(100)
         assert np.array_equal(rows, vectors[oldest - 1])
         index.remove(oldest)
-        assert len(index._rows) <= max(64, 2 * len(index))
-    assert copied < 4 * 20_000
+        left = index._rows.blocks
+        assert len(left) <= len(index) // size + 2
+        assert [id(block) for block in left] == [id(block) for block in blocks[len(blocks) - len(left) :]]
+        assert len(index._labels) <= 1.5 * len(left) * size
+    assert left == []
 
 
-def test_growing_in_small_steps_copies_little_and_keeps_half_as_much_room_at_most(monkeypatch):
-    copied = 0
-    move = ExactIndex._move
-
-    def counting(self, capacity):
-        nonlocal copied
-        copied += len(self)
-        move(self, capacity)
-
-    monkeypatch.setattr(ExactIndex, "_move", counting)
-    vectors = clustered(10_000, 4, metric="l2")
+def test_growing_in_small_steps_copies_no_whole_block_and_keeps_no_more_room_than_one():
+    vectors = clustered(20_000, 4, metric="l2")
     index = ExactIndex(4, "l2")
-    for start in range(0, 10_000, 50):
+    size, whole = index._rows.block_rows, []
+    for start in range(0, 20_000, 50):
         index.add(numbered(vectors[start : start + 50], start + 1), vectors[start : start + 50])
-        assert len(index._rows) <= max(64, 1.5 * len(index))
-    assert copied < 3 * 10_000
+        now = index._rows.blocks
+        assert [id(block) for block in now[: len(whole)]] == whole
+        whole = [id(block) for block in now if len(block) == size]
+        assert sum(map(len, now)) <= (2 * len(index) if len(index) < size else len(index) + size)
     assert np.array_equal(index.vectors(index.labels()), vectors)
+
+
+def test_a_small_index_takes_little_memory():
+    index = ExactIndex(384, "l2")
+    index.add([1], np.ones((1, 384), np.float32))
+    assert sum(block.nbytes for block in index._rows.blocks) < 100_000
+
+
+def test_no_memory_for_a_block_is_said_as_such(monkeypatch):
+    def none(*arguments, **named):
+        raise OSError(12, "Cannot allocate memory")
+
+    index = ExactIndex(4, "l2")
+    vectors = clustered(20_000, 4, metric="l2")
+    index.add(numbered(vectors[:8192]), vectors[:8192])
+    with monkeypatch.context() as patch:
+        patch.setattr("vecdb.index.rows.mmap.mmap", none)
+        with pytest.raises(MemoryError):
+            index.add(numbered(vectors[8192:], 8193), vectors[8192:])
+    index.add(numbered(vectors[8192:], 8193), vectors[8192:])
+    assert np.array_equal(index.vectors(index.labels()), vectors)
+
+
+def test_blocks_are_bounded_whatever_the_dimension():
+    sizes = {dimension: ExactIndex(dimension, "l2")._rows.block_rows for dimension in (1, 384, 4096, 65_536)}
+    assert sizes == {1: 8192, 384: 8192, 4096: 1024, 65_536: 64}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_where_blocks_begin_makes_no_difference(monkeypatch, metric):
+    vectors = clustered(300, 16, metric=metric)
+    queries = clustered(5, 16, seed=1, metric=metric)
+    whole = ExactIndex(16, metric)
+    whole.add(numbered(vectors), vectors)
+    monkeypatch.setattr("vecdb.index.rows._BLOCK_ROWS", (7, 7))
+    blocks = ExactIndex(16, metric)
+    for start in range(0, 300, 11):
+        blocks.add(numbered(vectors[start : start + 11], start + 1), vectors[start : start + 11])
+    random = np.random.default_rng(0)
+    gone = np.array([], np.int64)
+    for part in (np.arange(1, 20), random.permutation(300)[:40] + 1, np.arange(100, 160), random.permutation(300) + 1):
+        for index in (whole, blocks):
+            index.remove(part)
+        gone = np.union1d(gone, part)
+        live = np.setdiff1d(numbered(vectors), gone)
+        assert blocks.labels().tolist() == whole.labels().tolist() == live.tolist()
+        assert np.array_equal(blocks.vectors(live), vectors[live - 1])
+        for allowed in (None, live[::2], live[::9]):
+            for got, expected in zip(
+                blocks.search(queries, 8, allowed=allowed), whole.search(queries, 8, allowed=allowed), strict=True
+            ):
+                assert got.tobytes() == expected.tobytes()
+        assert np.array_equal(blocks.take_oldest(90)[1], vectors[live[:90] - 1])
 
 
 def test_holes_are_closed_when_they_are_a_quarter():

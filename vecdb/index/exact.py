@@ -9,13 +9,22 @@ from numpy.typing import NDArray
 
 from vecdb.errors import InvalidInputError, NotFoundError
 from vecdb.index.base import check_k, check_queries, check_space
-from vecdb.index.labels import Allowed, as_allowed, as_labels, as_new_labels, contains, distinct, is_ascending
+from vecdb.index.labels import (
+    Allowed,
+    as_allowed,
+    as_labels,
+    as_new_labels,
+    contains,
+    distinct,
+    is_ascending,
+    with_room,
+)
 from vecdb.index.locks import ReadWriteLock
+from vecdb.index.rows import RowBlocks, RowRange
 from vecdb.index.scan import BLOCK_ROWS, Distances, merge_nearest, nearest, no_neighbours, row_norms
 from vecdb.types import Labels, Metric, Vector
 from vecdb.vectors import as_vectors
 
-_SMALLEST_CAPACITY = 64
 _GATHERED_ROWS = 8192
 _GATHER_BELOW = 0.25  # of the rows; above it, scoring every row is faster than copying the allowed ones
 _DEAD_ABOVE = 0.25
@@ -24,10 +33,10 @@ _DEAD_ABOVE = 0.25
 class ExactIndex:
     """Compares a query with every vector. See `VectorIndex` for the methods without a docstring of detail.
 
-    The rows lie in ascending order of label in one array with room to grow (at most 1.5 times the
-    vectors; room that was never written to is not resident). Labels that increase from call to call
-    are appended; a lower one costs a copy of the array. Removing the oldest rows copies nothing
-    until half of the array is unused; then the memory is given back. A removed label may come back.
+    The rows lie in ascending order of label, in blocks of some thousand. Labels that increase from call to
+    call are appended, which copies no row; a lower one costs a copy of everything. Removing the oldest
+    rows copies none either, and gives back each block that becomes empty. Holes elsewhere are closed, in
+    place, when they are a quarter. A removed label may come back.
 
     Answers are the same to the bit whatever the order of insertion, and alone or in a batch.
 
@@ -44,13 +53,13 @@ class ExactIndex:
         self._dimension = dimension
         self._metric: Metric = metric
         self._lock = ReadWriteLock()
-        self._allocate(_SMALLEST_CAPACITY)
+        self._clear()
 
-    def _allocate(self, capacity: int) -> None:
-        self._rows = np.empty((capacity, self._dimension), np.float32)
-        self._norms = np.empty(capacity, np.float64)
-        self._labels = np.empty(capacity, np.int64)
-        self._is_live = np.zeros(capacity, np.bool_)
+    def _clear(self) -> None:
+        self._rows = RowBlocks(self._dimension)
+        self._norms = np.empty(0, np.float64)
+        self._labels = np.empty(0, np.int64)
+        self._is_live = np.zeros(0, np.bool_)
         self._start = self._end = self._count = 0  # rows in use: start to end, of which `count` are live
 
     @property
@@ -82,33 +91,33 @@ class ExactIndex:
                     f"label {self._labels[known[0]]} is in the index already; remove it first, or use a new label"
                 )
             if self._start < self._end and labels[0] <= self._labels[self._end - 1]:
-                old_labels, old_vectors = self._live_rows()
-                labels, vectors = np.concatenate([old_labels, labels]), np.concatenate([old_vectors, vectors])
+                live = self._live()
+                labels = np.concatenate([self._labels[live], labels])
+                vectors = np.concatenate([self._rows.at(live), vectors])
                 order = np.argsort(labels)
                 labels, vectors = labels[order], vectors[order]
-                self._allocate(_with_headroom(len(labels)))
-            elif self._end + len(labels) > len(self._labels):
-                self._move(_with_headroom(self._count + len(labels)))
+                self._clear()
             self._append(labels, vectors)
 
     def _append(self, labels: Labels, vectors: Vector) -> None:
         place = slice(self._end, self._end + len(labels))
-        self._labels[place], self._rows[place], self._norms[place] = labels, vectors, row_norms(vectors)
-        self._is_live[place] = True
+        if place.stop > len(self._labels):
+            self._make_room(place.stop)
+        self._rows.write(self._end, vectors)
+        self._labels[place], self._norms[place], self._is_live[place] = labels, row_norms(vectors), True
         self._end += len(labels)
         self._count += len(labels)
 
-    def _live_rows(self) -> tuple[Labels, Vector]:
-        rows = slice(self._start, self._end)
-        if self._count == self._end - self._start:
-            return self._labels[rows], self._rows[rows]
-        return self._labels[rows][self._is_live[rows]], self._rows[rows][self._is_live[rows]]
+    def _make_room(self, rows: int) -> None:
+        """Of what is kept beside each vector: so little that copying it does not matter."""
+        room = rows + rows // 2
+        self._labels = with_room(self._labels, self._end, room)
+        self._norms = with_room(self._norms, self._end, room)
+        self._is_live = with_room(self._is_live, self._end, room)
 
-    def _move(self, capacity: int) -> None:
-        labels, vectors = self._live_rows()
-        self._allocate(capacity)
-        if len(labels):
-            self._append(labels, vectors)
+    def _live(self) -> NDArray[np.intp]:
+        """Where the live rows stand, ascending."""
+        return np.flatnonzero(self._is_live[self._start : self._end]) + self._start
 
     def remove(self, labels: Labels) -> None:
         """Forget labels; unknown ones are ignored."""
@@ -118,13 +127,24 @@ class ExactIndex:
             self._is_live[positions] = False
             self._count -= len(positions)
             if not self._count:
-                self._allocate(_SMALLEST_CAPACITY)
+                self._clear()
                 return
             self._start += int(np.argmax(self._is_live[self._start : self._end]))
-            dead = self._end - self._start - self._count
-            unused = len(self._labels) > max(_SMALLEST_CAPACITY, 2 * self._count)
-            if unused or dead > _DEAD_ABOVE * (self._end - self._start):
-                self._move(_with_headroom(self._count))
+            unused = self._start // self._rows.block_rows
+            if self._end - self._start - self._count > _DEAD_ABOVE * (self._end - self._start):
+                live = self._live()
+                self._rows.keep(live)
+                self._keep(live)
+            elif unused:
+                self._rows.drop_front(unused)
+                self._keep(slice(unused * self._rows.block_rows, self._end))
+
+    def _keep(self, rows: slice | NDArray[np.intp]) -> None:
+        """What is kept beside each vector, of these rows only."""
+        dropped = rows.start if isinstance(rows, slice) else self._start
+        self._labels, self._norms = self._labels[rows].copy(), self._norms[rows].copy()
+        self._is_live = self._is_live[rows].copy()
+        self._start, self._end = self._start - dropped, len(self._labels)
 
     def search(
         self, queries: Vector, k: int, *, allowed: Allowed | None = None, ef: int | None = None  # noqa: ARG002
@@ -141,7 +161,7 @@ class ExactIndex:
 
     def _blocks(
         self, allowed: Labels | None
-    ) -> Iterator[tuple[Labels, Vector, NDArray[np.float64], NDArray[np.bool_] | None]]:
+    ) -> Iterator[tuple[Labels, Vector | RowRange, NDArray[np.float64], NDArray[np.bool_] | None]]:
         """Labels, rows, norms, and which of them count, a bounded number of rows at a time."""
         kept = None if self._count == self._end - self._start else self._is_live
         if allowed is not None:
@@ -149,13 +169,14 @@ class ExactIndex:
             if len(positions) < _GATHER_BELOW * (self._end - self._start):
                 for start in range(0, len(positions), _GATHERED_ROWS):
                     some = positions[start : start + _GATHERED_ROWS]
-                    yield self._labels[some], self._rows[some], self._norms[some], None
+                    yield self._labels[some], self._rows.at(some), self._norms[some], None
                 return
             kept = np.zeros(len(self._labels), np.bool_)
             kept[positions] = True
         for start in range(self._start, self._end, BLOCK_ROWS):
             block = slice(start, min(start + BLOCK_ROWS, self._end))
-            yield self._labels[block], self._rows[block], self._norms[block], None if kept is None else kept[block]
+            rows = self._rows.between(block.start, block.stop)
+            yield self._labels[block], rows, self._norms[block], None if kept is None else kept[block]
 
     def _positions(self, wanted: Labels) -> NDArray[np.intp]:
         """Where those of the wanted labels stand that are live."""
@@ -177,14 +198,11 @@ class ExactIndex:
             if len(positions) < len(wanted):
                 missing = wanted[~np.isin(wanted, self._labels[positions])]
                 raise NotFoundError(f"label {missing[0]} is not in the index; ask for those in labels()")
-            return self._rows[positions]
+            return self._rows.at(positions)
 
     def take_oldest(self, count: int) -> tuple[Labels, Vector]:
         """Copies of the `count` lowest labels, ascending, and of their vectors; all, if there are fewer."""
         with self._lock.read():
-            live = np.flatnonzero(self._is_live[self._start : self._end])[: max(count, 0)] + self._start
-            return self._labels[live], self._rows[live]
+            live = self._live()[: max(count, 0)]
+            return self._labels[live], self._rows.at(live)
 
-
-def _with_headroom(rows: int) -> int:
-    return max(_SMALLEST_CAPACITY, rows + rows // 2)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb.index.rows import RowRange, dots
 from vecdb.types import Labels, Metric, Vector
 from vecdb.vectors import exact_distances
 
@@ -37,7 +38,7 @@ def nearest(
     k: int,
     *,
     labels: Labels,
-    rows: Vector,
+    rows: Vector | RowRange,
     norms: NDArray[np.float64],
     kept: NDArray[np.bool_] | None = None,
 ) -> tuple[Labels, Distances]:
@@ -73,10 +74,9 @@ def nearest(
             candidates = [everything] * len(part)
         else:
             with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-                # A single query as matrix times vector: numpy does not find that out, and takes thrice as long.
-                dots = (rows @ part[0])[np.newaxis] if len(part) == 1 else part @ rows.T
+                products = dots(rows, part)
                 candidates = [
-                    _candidates(metric, query, width, dots=dots[i], norms=norms, kept=kept)
+                    _candidates(metric, query, width, dots=products[i], norms=norms, kept=kept)
                     for i, query in enumerate(part)
                 ]
         for i, chosen in enumerate(candidates, start):
@@ -163,7 +163,7 @@ def tying_limit(distance: float) -> float:
 
 
 def _rank(
-    metric: Metric, query: Vector, k: int, *, labels: Labels, rows: Vector, chosen: NDArray[np.intp]
+    metric: Metric, query: Vector, k: int, *, labels: Labels, rows: Vector | RowRange, chosen: NDArray[np.intp]
 ) -> tuple[Labels, Distances]:
     parts = []
     for start in range(0, len(chosen), _RANKED_AT_ONCE):

@@ -7,9 +7,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vecdb.errors import CorruptDatabaseError, InvalidInputError, LimitError, UnsupportedContentError, shown
 from vecdb.storage.stored_values import as_integer, as_json_object, as_text, json_object
@@ -22,15 +21,21 @@ MAX_TEXT_BYTES = 64 * 2**20
 MAX_METADATA_BYTES = 16 * 2**20
 MAX_DATA_BYTES = 512 * 2**20
 MAX_DEPTH = 100
-_MAX_INTEGER = 2**63 - 1
+_LEAST_INTEGER, _MOST_INTEGER = -(2**63), 2**63 - 1
 _HASH_BYTES = 16
 _HASH = re.compile(f"[0-9a-f]{{{2 * _HASH_BYTES}}}")
 _MAX_DESCRIPTION = 10**9  # characters: each field may have MAX_TEXT_BYTES, and SQLite keeps no longer text
 _BLOCK = 1 << 20
+_HARMLESS = {str, bool, type(None)}  # of JSON, whatever their value
+
+# Made once: `json.dumps` makes one for each call that has options.
+_describe_as_json = json.JSONEncoder(ensure_ascii=False).encode
+_metadata_as_json = json.JSONEncoder(  # circles do not pass the limit of depth
+    ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
+).encode
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedContent:
+class EncodedContent(NamedTuple):
     """Content as columns.
 
     Attributes:
@@ -48,6 +53,8 @@ class EncodedContent:
 
 
 def _digest(tag: bytes, data: bytes) -> bytes:
+    if len(data) < _BLOCK:  # in one call, which takes half as long
+        return hashlib.blake2b(tag + data, digest_size=_HASH_BYTES).digest()
     digest = hashlib.blake2b(tag, digest_size=_HASH_BYTES)
     digest.update(data)
     return digest.digest()
@@ -125,7 +132,8 @@ def check_id(value: Any, index: int | None = None) -> str:
         raise InvalidInputError(f"a record id must be a string, not {shown(value)}; use str(...)", index=index)
     if not value:
         raise InvalidInputError("a record id must not be empty; leave ids out to have them made", index=index)
-    utf8(value, what=f"the record id {value[:40]!r}", limit=MAX_ID_BYTES, index=index)
+    if not value.isascii() or "\0" in value or len(value) > MAX_ID_BYTES:
+        utf8(value, what=f"the record id {value[:40]!r}", limit=MAX_ID_BYTES, index=index)
     return value
 
 
@@ -139,11 +147,11 @@ def encode_metadata(metadata: Any, index: int | None = None) -> str:
     if type(metadata) is not dict:
         raise InvalidInputError(f"metadata must be a dict, not {type(metadata).__name__}", index=index)
     _check_json(metadata, "metadata", 1, index)
-    text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = _metadata_as_json(metadata)
     if "\\u0000" in text and _holds_nul(metadata):
         raise InvalidInputError("metadata holds a NUL character; remove it", index=index)
     try:
-        size = len(text.encode())
+        size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError as error:
         raise InvalidInputError(
             "metadata holds a lone surrogate, which is no character; decode it rightly or remove it", index=index
@@ -160,10 +168,10 @@ def encode_metadata(metadata: Any, index: int | None = None) -> str:
 
 def _check_json(value: Any, place: str, depth: int, index: int | None) -> None:
     kind = type(value)
-    if kind is str or kind is bool or value is None:
+    if kind in _HARMLESS:
         return
     if kind is int:
-        if not -_MAX_INTEGER - 1 <= value <= _MAX_INTEGER:
+        if not _LEAST_INTEGER <= value <= _MOST_INTEGER:
             raise InvalidInputError(f"{place}: the integer does not fit 64 bits; store it as a string", index=index)
     elif kind is float:
         if not math.isfinite(value):
@@ -171,19 +179,28 @@ def _check_json(value: Any, place: str, depth: int, index: int | None) -> None:
     elif kind is dict or kind is list:
         if depth > MAX_DEPTH:
             raise LimitError(f"metadata is nested deeper than {MAX_DEPTH}; flatten it", limit=MAX_DEPTH, index=index)
-        if kind is list:
-            for position, item in enumerate(value):
-                _check_json(item, f"{place}[{position}]", depth + 1, index)
+        if kind is dict:
+            _check_fields(value, place, depth, index)
             return
-        for key, item in value.items():
-            if type(key) is not str:
-                raise InvalidInputError(f"{place}: the key {shown(key)} is not a string; use str(...)", index=index)
-            _check_json(item, f"{place}[{key[:40]!r}]" if type(item) in (dict, list) else place, depth + 1, index)
+        for position, item in enumerate(value):
+            if type(item) not in _HARMLESS:
+                _check_json(item, f"{place}[{position}]", depth + 1, index)
     else:
         raise InvalidInputError(
             f"{place}: {shown(value)} ({kind.__name__}) is not JSON; use str, int, float, bool, None, list or dict",
             index=index,
         )
+
+
+def _check_fields(fields: Mapping[Any, Any], place: str, depth: int, index: int | None) -> None:
+    for key, item in fields.items():
+        if type(key) is not str:
+            raise InvalidInputError(f"{place}: the key {shown(key)} is not a string; use str(...)", index=index)
+        kind = type(item)
+        # The usual, without a call.
+        if kind in _HARMLESS or (kind is int and _LEAST_INTEGER <= item <= _MOST_INTEGER):
+            continue
+        _check_json(item, f"{place}[{key[:40]!r}]" if kind is dict or kind is list else place, depth + 1, index)
 
 
 def _holds_nul(value: Any) -> bool:
@@ -233,7 +250,7 @@ def encode_content(content: Any, index: int | None = None) -> EncodedContent:
     if isinstance(content, Mapping):
         return _encode_fields(content, index)
     description, source_hash, blobs = _describe(content, "the content", index)
-    text = json.dumps(description, ensure_ascii=False)
+    text = _describe_as_json(description)
     return EncodedContent(KIND_JSON, text, _digest(b"json", text.encode()), blobs, {None: (content, source_hash)})
 
 
@@ -252,7 +269,7 @@ def _encode_fields(content: Mapping[Any, Any], index: int | None) -> EncodedCont
         described[name], source_hash, more = _describe(item, f"the field {name[:40]!r}", index)
         sources[name] = (item, source_hash)
         blobs += more
-    text = json.dumps({"fields": described}, ensure_ascii=False)
+    text = _describe_as_json({"fields": described})
     return EncodedContent(KIND_JSON, text, _digest(b"json", text.encode()), blobs, sources)
 
 

@@ -7,9 +7,11 @@ the driver is put in autocommit mode and the `begin` event says BEGIN, or BEGIN 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sqlite3
 import threading
+import time
 import urllib.parse
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -127,6 +129,7 @@ class DatabaseEngine:
         self._open: set[Connection] = set()
         self._busy: dict[Connection, int] = {}  # in a snapshot or a transaction now, and of which thread
         self._writers: list[int] = []  # threads that write, or wait for their turn
+        self._last_write = -math.inf  # when the last of them was done
         self._busy_lock = threading.RLock()  # re-entrant: a signal's handler may fork
         self._gate = threading.Condition(self._busy_lock)
         self._forking = False
@@ -248,7 +251,12 @@ class DatabaseEngine:
         finally:
             with self._busy_lock:
                 self._writers.remove(threading.get_ident())
+                self._last_write = time.monotonic()
                 self._tell_forking()
+
+    def is_quiet(self, seconds: float) -> bool:
+        """Whether no thread here writes now, or did within the last `seconds`."""
+        return not self._writers and time.monotonic() - self._last_write > seconds
 
     def checkpoint(self) -> None:
         """Move the write-ahead log into the database file, as far as readers allow."""

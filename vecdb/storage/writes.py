@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vecdb.storage import embedding_cache
 from vecdb.storage.changes import log_changes
@@ -22,8 +22,7 @@ _KEPT_REMOVALS = 50_000
 _DELETE_BATCH = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class NewVector:
+class NewVector(NamedTuple):
     """A vector for one space.
 
     Attributes:
@@ -37,8 +36,7 @@ class NewVector:
     truncated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NewRecord:
+class NewRecord(NamedTuple):
     """A record as columns, with its vectors."""
 
     id: str
@@ -48,6 +46,27 @@ class NewRecord:
     metadata: str
     blobs: tuple[tuple[bytes, bytes], ...]
     vectors: tuple[NewVector, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewVectors:
+    """All vectors that a write gave to a space between two of its newest labels.
+
+    Attributes:
+        before: the newest label of the space until then.
+        first: the label of the first vector; the others follow without a gap.
+        data: the bytes of each.
+    """
+
+    space_id: int
+    before: int
+    first: int
+    data: Sequence[bytes]
+
+    @property
+    def last(self) -> int:
+        """The newest label of the space from then on."""
+        return self.first + len(self.data) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +120,12 @@ def existing_records(
 # --- new and changed records --------------------------------------------------------------------
 
 
-def insert_records(transaction: Snapshot, collection_id: int, new: Sequence[NewRecord]) -> None:
-    """Store records with ids that are not stored yet; a stored one raises `sqlite3.IntegrityError`."""
+def insert_records(transaction: Snapshot, collection_id: int, new: Sequence[NewRecord]) -> list[NewVectors]:
+    """Store records with ids that are not stored yet; a stored one raises `sqlite3.IntegrityError`.
+
+    Returns:
+        Their vectors, as far as an index need not read them back; so does `replace_records`.
+    """
     first = _sequence(transaction, "records") + 1
     transaction.write_many(
         "INSERT INTO records (kind, content, content_hash, metadata, vector_count, content_checksum, "
@@ -112,10 +135,12 @@ def insert_records(transaction: Snapshot, collection_id: int, new: Sequence[NewR
             for key, record in enumerate(new, first)
         ],
     )
-    _link(transaction, list(enumerate(new, first)))
+    return _link(transaction, list(enumerate(new, first)))
 
 
-def replace_records(transaction: Snapshot, collection_id: int, changed: Sequence[tuple[int, NewRecord]]) -> None:
+def replace_records(
+    transaction: Snapshot, collection_id: int, changed: Sequence[tuple[int, NewRecord]]
+) -> list[NewVectors]:
     """Give stored records (by key) other content, metadata and vectors. Their place in the order stays."""
     keys = [key for key, _ in changed]
     log_changes(transaction, keys)
@@ -134,10 +159,11 @@ def replace_records(transaction: Snapshot, collection_id: int, changed: Sequence
         "content_checksum = ?, metadata_checksum = ? WHERE key = ?",
         [(*_columns(key, collection_id, record), key) for key, record in changed],
     )
-    _link(transaction, changed)
+    fresh = _link(transaction, changed)
     _drop_orphans(transaction, old)
     if hashes:
         drop_unused_blobs(transaction)
+    return fresh
 
 
 def _columns(key: int, collection_id: int, record: NewRecord) -> tuple[Any, ...]:
@@ -206,7 +232,7 @@ def _delete_batch(transaction: Snapshot, keys: Sequence[int]) -> None:
 # --- vectors ------------------------------------------------------------------------------------
 
 
-def _link(transaction: Snapshot, keyed: Sequence[tuple[int, NewRecord]]) -> None:
+def _link(transaction: Snapshot, keyed: Sequence[tuple[int, NewRecord]]) -> list[NewVectors]:
     """Store the vectors of records, one row for each distinct one, and say which record has which."""
     by_space: dict[int, list[tuple[int, NewVector]]] = {}
     for key, record in keyed:
@@ -214,12 +240,14 @@ def _link(transaction: Snapshot, keyed: Sequence[tuple[int, NewRecord]]) -> None
             by_space.setdefault(vector.space_id, []).append((key, vector))
         if record.blobs:
             put_blobs(transaction, record.blobs, record_key=key)
-    for space_id, pairs in by_space.items():
-        _link_vectors(transaction, space_id, pairs)
+    linked = [_link_vectors(transaction, space_id, pairs) for space_id, pairs in by_space.items()]
+    return [fresh for fresh in linked if fresh is not None]
 
 
-def _link_vectors(transaction: Snapshot, space_id: int, pairs: Sequence[tuple[int, NewVector]]) -> None:
-    labels = _put_vectors(transaction, space_id, [vector.data for _, vector in pairs])
+def _link_vectors(
+    transaction: Snapshot, space_id: int, pairs: Sequence[tuple[int, NewVector]]
+) -> NewVectors | None:
+    labels, fresh = _put_vectors(transaction, space_id, [vector.data for _, vector in pairs])
     _put_links(
         transaction,
         [
@@ -227,6 +255,7 @@ def _link_vectors(transaction: Snapshot, space_id: int, pairs: Sequence[tuple[in
             for (key, vector), label in zip(pairs, labels, strict=True)
         ],
     )
+    return fresh
 
 
 def _put_links(transaction: Snapshot, rows: Sequence[tuple[int, int, int, bytes | None, int]]) -> None:
@@ -238,8 +267,10 @@ def _put_links(transaction: Snapshot, rows: Sequence[tuple[int, int, int, bytes 
     )
 
 
-def _put_vectors(transaction: Snapshot, space_id: int, found: Sequence[bytes]) -> list[int]:
-    """The label of each vector, new ones stored."""
+def _put_vectors(
+    transaction: Snapshot, space_id: int, found: Sequence[bytes]
+) -> tuple[list[int], NewVectors | None]:
+    """The label of each vector, new ones stored; and these, unless some were stored before."""
     hashes = [vector_hash(data) for data in found]
     distinct = dict(zip(hashes, found, strict=True))
     first = _sequence(transaction, "vectors") + 1
@@ -250,7 +281,11 @@ def _put_vectors(transaction: Snapshot, space_id: int, found: Sequence[bytes]) -
     inserted = transaction.write_many(
         "INSERT OR IGNORE INTO vectors (label, space_id, hash, checksum, data) VALUES (?, ?, ?, ?, ?)", rows
     )
+    fresh = None
     if inserted:
+        ((before,),) = transaction.rows("SELECT last_label FROM spaces WHERE id = ?", (space_id,))
+        if inserted == len(rows):
+            fresh = NewVectors(space_id, before, first, list(distinct.values()))
         transaction.driver.execute(
             "UPDATE spaces SET last_label = ? WHERE id = ?", (_sequence(transaction, "vectors"), space_id)
         )
@@ -258,7 +293,7 @@ def _put_vectors(transaction: Snapshot, space_id: int, found: Sequence[bytes]) -
         labels = {digest: label for label, _, digest, _, _ in rows}
     else:
         labels = _stored_labels(transaction, space_id, distinct)
-    return [labels[digest] for digest in hashes]
+    return [labels[digest] for digest in hashes], fresh
 
 
 def _stored_labels(transaction: Snapshot, space_id: int, vectors: Mapping[bytes, bytes]) -> dict[bytes, int]:
@@ -282,7 +317,7 @@ def _replace_vector(transaction: Snapshot, space_id: int, label: int, data: byte
     """Give the records of a damaged vector a sound one, and return its label; indexes forget the old one."""
     # Under its own hash the damaged row would count as the sound vector, stored already.
     transaction.driver.execute("UPDATE vectors SET hash = randomblob(16) WHERE label = ?", (label,))
-    (sound,) = _put_vectors(transaction, space_id, [data])
+    ((sound,), _) = _put_vectors(transaction, space_id, [data])
     rows = transaction.rows("SELECT record_key, source_hash, truncated FROM record_vectors WHERE label = ?", (label,))
     log_changes(transaction, [key for key, _, _ in rows])
     transaction.driver.execute("DELETE FROM record_vectors WHERE label = ?", (label,))
