@@ -117,7 +117,9 @@ class Handles:
                     labels = allowed_labels(snapshot, collection._key, space_id, where)
                     assert admitted.labels.labels.tolist() == labels
                     assert admitted.labels.labels.dtype == "int64"
-                    assert admitted.matching is not None  # SQL was not asked
+                    if len(where.fields) > 8:
+                        continue  # as many columns are not built at once: SQL may have been asked
+                    assert admitted.matching is not None
                     assert admitted.matching.keys[admitted.matching.mask].tolist() == keys
             hits = collection.search([0.0, 0.0], k=100, where=where_of(filters, where))
             assert len(hits) == len(keys)

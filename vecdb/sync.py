@@ -253,8 +253,8 @@ class SpaceIndex(CurrentIndex):
 
     def _new_graph(self, vectors: int) -> HnswIndex:
         """An empty one with room for so many: growing would hold up searches."""
-        capacity = max(vectors, _SMALLEST_GRAPH)
-        return HnswIndex(self.space.dimension, self.space.metric, capacity=capacity, **self.space.index_options)
+        room = {"capacity": max(vectors, _SMALLEST_GRAPH), "threads": _processors()}
+        return HnswIndex(self.space.dimension, self.space.metric, **room, **self.space.index_options)
 
     def rebuild(self, progress: Progress | None = None) -> None:
         """Build the graph anew from the rows and publish it; searches go on with the old one meanwhile."""
