@@ -40,8 +40,8 @@ def test_a_batch_is_of_like_cost_unless_it_is_small():
     costs = [[len(text) for text in batch] for batch in made.calls]
     assert sum(map(len, costs)) == 45
     assert all(8 <= len(batch) <= 32 for batch in costs[:-1])
-    assert all(batch[-1] >= 0.75 * batch[0] for batch in costs if len(batch) > 8)
-    assert all(after[0] < 0.75 * batch[0] for batch, after in itertools.pairwise(costs) if len(batch) < 32)
+    assert all(batch[-1] >= batch[0] * 3 // 4 for batch in costs if len(batch) > 8)
+    assert all(after[0] < batch[0] * 3 // 4 for batch, after in itertools.pairwise(costs) if len(batch) < 32)
     with host_of(batch_size=32) as host:
         host.embed(["x" * n for n in (1, 10, 100, 1000)])
     assert len(Lengths.made[1].calls) == 1

@@ -20,8 +20,7 @@ from vecdb.types import Progress, Role, Vector
 
 _OUT_OF_MEMORY = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})  # of torch, of TensorFlow
 # Of the longest texts a full batch would be padding for a quarter, but each call of a model has its price, too.
-_ALIKE = 0.75  # of the cost of a batch's first item: what costs less begins the next batch …
-_FEWEST = 8  # … if this one has so many items
+_FEWEST = 8  # items of a batch, before one that costs less than three quarters of the first begins the next batch
 _MOST_DOUBTS = 2  # embedders loaded anew in one call because nothing has proven that they work
 
 _NOT_FINITE = "embedder {!r} made a vector with NaN or infinity of this item; leave it out"
@@ -53,7 +52,7 @@ class _Mean:
 
 def _batch_at(prepared: Sequence[Prepared], start: int, size: int) -> Sequence[Prepared]:
     """The next batch, of at most `size` items of like cost, of items in falling order of cost."""
-    lowest = _ALIKE * prepared[start].cost
+    lowest = prepared[start].cost * 3 // 4  # in integers: a plugin may say any, also one that no float holds
     full = min(start + size, len(prepared))
     end = min(start + _FEWEST, full)
     while end < full and prepared[end].cost >= lowest:
