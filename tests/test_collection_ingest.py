@@ -56,20 +56,6 @@ def test_progress_is_told_after_each_batch(texts):
     assert calls == [(5, 5)]
 
 
-def test_a_stream_is_read_a_batch_at_a_time_and_each_batch_is_durable(texts, folder, plugins):
-    with vecdb.open(folder, read_only=True, plugins=plugins) as reader:
-        other = reader.collection("texts")
-
-        def watched():
-            for record in records(35):
-                n = int(record.id)
-                assert other.count() == n // 10 * 10  # all full batches before this record, and nothing more
-                yield record
-
-        texts.ingest(watched(), batch_size=10)
-        assert other.count() == 35
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory in use from /proc")
 def test_memory_does_not_grow_with_the_stream(database):
     """50,000 records, 200 MB as Python objects; 64 MiB are for SQLite's caches and a few batches."""

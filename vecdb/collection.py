@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Literal
 
 from vecdb.batches import batches_of
 from vecdb.builder import IndexBuilder
 from vecdb.definition import DEFAULT_SPACE
-from vecdb.drafts import Draft, as_list, make_drafts
+from vecdb.drafts import as_list, make_drafts
 from vecdb.errors import InvalidInputError, NotFoundError, RecordNotFoundError, shown
+from vecdb.ingesting import store_batches
 from vecdb.searching import CollectionMemory, SearchRequest, explain, query_vectors, search
 from vecdb.space import Space
 from vecdb.storage.contents import check_id, encode_metadata
 from vecdb.storage.engine import DatabaseEngine, Snapshot
-from vecdb.storage.failures import NewFailure, drop_failures, read_failures
+from vecdb.storage.failures import drop_failures, read_failures
 from vecdb.storage.filters import Filter
 from vecdb.storage.records import StoredRecord, contains, count, get_records, newest_key, read_page
 from vecdb.storage.spaces import check_collection
@@ -112,7 +113,8 @@ class Collection:
         check_conflict(on_conflict)
         listed = as_list(contents)
         drafts = make_drafts(self._all_spaces, listed, ids, metadata, vectors, copy=copy)
-        self._write(drafts, on_conflict)
+        self._writer(on_conflict).write(drafts)
+        self._keep_up(len(drafts))
         return [draft.id for draft in drafts]
 
     def upsert(
@@ -142,20 +144,23 @@ class Collection:
         progress: Progress | None = None,
         copy: bool = False,
     ) -> IngestReport:
-        """Upsert any number of records, streamed: each batch is durable before the next is read.
+        """Upsert any number of records, streamed, batch after batch durable, each in one transaction.
 
-        Interrupted, it is resumed by giving the same records again: what is stored is left alone.
+        While a batch is embedded (on another thread) the next one is read, on the thread of the caller, and the one
+        before it is stored: when a record is read, all batches before it are durable but the last one. Interrupted, it
+        is resumed by giving the same records again: what is stored is left alone.
 
         Args:
-            records: any iterable of `Record`; read once, a batch at a time.
+            records: any iterable of `Record`; read once, one batch ahead of the one that is embedded.
             batch_size: records for each transaction; default 1000.
             on_error: "raise" ends at the first batch with a bad record, none of which is stored;
                 "quarantine" sets bad records aside with their error (see `failures`), the rest goes in.
-            progress: called after each batch as `progress(records read, total or None)`.
+            progress: called after each batch as `progress(records durable, total or None)`.
             copy: as in `add`.
 
         Raises:
-            InvalidInputError, EmbeddingError, StorageError: as in `add`; earlier batches stay.
+            InvalidInputError, EmbeddingError, StorageError: as in `add`; earlier batches stay. What the iterable
+                raises passes, after the full batches before it.
         """
         if on_error not in ("raise", "quarantine"):
             raise InvalidInputError(f"on_error must be 'raise' or 'quarantine', not {shown(on_error)}")
@@ -164,12 +169,14 @@ class Collection:
             raise InvalidInputError(f"batch_size must be a positive integer, not {shown(batch_size)}; 1000 is usual")
         total = len(records) if isinstance(records, Sized) else None
         quarantine = on_error == "quarantine"
-        begin, read, report = time.perf_counter(), 0, Written()
-        for drafts, failures in batches_of(self._all_spaces, records, size, quarantine=quarantine, copy=copy):
-            report += self._write(drafts, "replace", quarantine=quarantine, failures=failures)
-            read += len(drafts) + len(failures)
-            if progress is not None:
-                progress(read, total)
+        begin, report = time.perf_counter(), Written()
+        batches = batches_of(self._all_spaces, records, size, quarantine=quarantine, copy=copy)
+        with closing(store_batches(self._writer("replace", quarantine=quarantine), batches)) as stored:
+            for written in stored:
+                self._keep_up(written.total)
+                report += written
+                if progress is not None:
+                    progress(report.total, total)
         return IngestReport(
             report.added,
             report.updated,
@@ -181,22 +188,16 @@ class Collection:
             time.perf_counter() - begin,
         )
 
-    def _write(
-        self,
-        drafts: Sequence[Draft],
-        on_conflict: Conflict,
-        *,
-        quarantine: bool = False,
-        failures: Sequence[NewFailure] = (),
-    ) -> Written:
-        writer = Writer(self._engine, self._key, self._all_spaces, on_conflict, quarantine)
-        written = writer.write(drafts, failures)
+    def _writer(self, on_conflict: Conflict, *, quarantine: bool = False) -> Writer:
+        return Writer(self._engine, self._key, self._all_spaces, on_conflict, quarantine)
+
+    def _keep_up(self, written: int) -> None:
+        """After so many records were written: the graphs may need building, and help with it."""
         try:
             for space in self._all_spaces:
-                space.index.keep_up(len(drafts))
+                space.index.keep_up(written)
         finally:
             self._notify()
-        return written
 
     def _notify(self) -> None:
         for space in self._all_spaces:

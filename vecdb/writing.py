@@ -21,6 +21,7 @@ from vecdb.storage.writes import (
     replace_records,
     update_metadata,
 )
+from vecdb.types import Progress
 from vecdb.vectors import to_blobs, vector_hash
 
 Conflict = Literal["error", "skip", "replace"]
@@ -61,23 +62,32 @@ class Written:
             self.contents + other.contents,
         )
 
+    @property
+    def total(self) -> int:
+        """The records of the write."""
+        return self.added + self.updated + self.unchanged + self.failed
+
 
 # --- embedding ----------------------------------------------------------------------------------
 
 
-def embed_drafts(engine: DatabaseEngine, spaces: Sequence[Space], drafts: Sequence[Draft]) -> EmbedCounts:
+def embed_drafts(
+    engine: DatabaseEngine, spaces: Sequence[Space], drafts: Sequence[Draft], progress: Progress | None = None
+) -> EmbedCounts:
     """Give every draft its vectors; content that was ever embedded comparably is not embedded again.
 
-    A draft that cannot be embedded gets its `error`.
+    A draft that cannot be embedded gets its `error`. `progress`: as in `EmbedderHost.embed`, for each space anew.
     """
     counts = EmbedCounts()
     for space in spaces:
         if space.embeds:
-            counts += _embed_in(engine, space, drafts)
+            counts += _embed_in(engine, space, drafts, progress)
     return counts
 
 
-def _embed_in(engine: DatabaseEngine, space: Space, drafts: Sequence[Draft]) -> EmbedCounts:
+def _embed_in(
+    engine: DatabaseEngine, space: Space, drafts: Sequence[Draft], progress: Progress | None
+) -> EmbedCounts:
     wanted: dict[bytes, list[Draft]] = {}
     for draft in drafts:
         source = draft.content.sources.get(space.row.source)
@@ -95,7 +105,8 @@ def _embed_in(engine: DatabaseEngine, space: Space, drafts: Sequence[Draft]) -> 
     groups = list(wanted.values())
     if not groups:
         return EmbedCounts(0, len(known), cut)  # all of it is known: the model need not even be loaded
-    result = space.embed([group[0].content.sources[space.row.source][0] for group in groups], "document")
+    items = [group[0].content.sources[space.row.source][0] for group in groups]
+    result = space.embed(items, "document", progress)
     failed = {error.index: error for error in result.errors}
     truncated_ones = set(result.truncated)
     for position, (group, data) in enumerate(zip(groups, to_blobs(result.vectors), strict=True)):
@@ -134,6 +145,15 @@ def raise_errors(drafts: Sequence[Draft]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """Drafts that can be stored, if those that are to be embedded are still among the ids `embedded`; None is any."""
+
+    drafts: Sequence[Draft]
+    embedded: frozenset[str] | None
+    counts: EmbedCounts
+
+
+@dataclass(frozen=True, slots=True)
 class Writer:
     """Stores drafts in one collection.
 
@@ -151,33 +171,43 @@ class Writer:
     def write(self, drafts: Sequence[Draft], failures: Sequence[NewFailure] = ()) -> Written:
         """Embed and store drafts, all or nothing, and set `failures` aside, in one transaction.
 
-        Embedding happens outside the transaction; where another writer changes the same records
-        meanwhile, it is decided again what has to be embedded.
-
         Raises:
             DuplicateIdError: an id is stored and `on_conflict` is "error".
             EmbeddingError: something cannot be embedded, and it is not to be quarantined.
         """
+        return self.store(self.embed(drafts), failures)
+
+    def embed(self, drafts: Sequence[Draft], progress: Progress | None = None) -> Ready:
+        """Embed what has to be, given what is stored now; outside a transaction. Errors as in `write`."""
+        for draft in drafts:
+            draft.error = None
+        if not (self.engine.read_only or any(space.embeds for space in self.spaces)):
+            return Ready(drafts, None, EmbedCounts())
+        with self.engine.snapshot() as snapshot:
+            plan = self._plan(snapshot, drafts)
+        counts = embed_drafts(self.engine, self.spaces, plan.to_embed, progress)
+        if not self.quarantine:
+            raise_errors(drafts)
+        return Ready(drafts, frozenset(draft.id for draft in plan.to_embed), counts)
+
+    def store(self, ready: Ready, failures: Sequence[NewFailure] = ()) -> Written:
+        """The second half of `write`.
+
+        Where another writer changed the same records meanwhile, it is decided again what has to be embedded.
+        """
         counts = EmbedCounts()
         for _ in range(_ATTEMPTS):
-            for draft in drafts:
-                draft.error = None
-            plan = None
-            if any(space.embeds for space in self.spaces) or self.engine.read_only:
-                with self.engine.snapshot() as snapshot:
-                    plan = self._plan(snapshot, drafts)
-                counts += embed_drafts(self.engine, self.spaces, plan.to_embed)
-                if not self.quarantine:
-                    raise_errors(drafts)
+            counts += ready.counts
             with self.engine.transaction() as transaction:
-                now = self._plan(transaction, drafts)
+                now = self._plan(transaction, ready.drafts)
                 stored = None
-                if plan is None or {draft.id for draft in now.to_embed} <= {draft.id for draft in plan.to_embed}:
-                    stored = self._store(transaction, now, drafts, failures, counts)
+                if ready.embedded is None or {draft.id for draft in now.to_embed} <= ready.embedded:
+                    stored = self._store(transaction, now, ready.drafts, failures, counts)
             if stored is not None:
                 written, fresh = stored
                 self._hand_over(fresh)
                 return written
+            ready = self.embed(ready.drafts)
         raise StorageError("other writers changed the same records again and again; try again, or write less at once")
 
     def _plan(self, snapshot: Snapshot, drafts: Sequence[Draft]) -> _Plan:

@@ -17,6 +17,7 @@ import numpy as np
 
 import vecdb
 from tests.benchmarks import data
+from tests.benchmarks.embedding import embedding
 
 BATCH = 1000
 K = 10
@@ -190,6 +191,7 @@ def _resident() -> int:
 
 MEASURES: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "ingest": ingest,
+    "embedding": embedding,
     "first": first,
     "bare_first": bare_first,
     "bare_add": bare_add,

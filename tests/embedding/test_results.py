@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,20 @@ def test_row_i_is_item_i_whatever_the_batches():
     assert [len(batch) for batch in costs] == [4, 4, 4, 4, 4, 3]
     flat = [cost for batch in costs for cost in batch]
     assert flat == sorted(flat, reverse=True)
+
+
+def test_a_batch_is_of_like_cost_unless_it_is_small():
+    with host_of(batch_size=32) as host:
+        host.embed([f"{n:03}" + "x" * (n * n) for n in range(45)])
+    [made] = Lengths.made
+    costs = [[len(text) for text in batch] for batch in made.calls]
+    assert sum(map(len, costs)) == 45
+    assert all(8 <= len(batch) <= 32 for batch in costs[:-1])
+    assert all(batch[-1] >= batch[0] * 3 // 4 for batch in costs if len(batch) > 8)
+    assert all(after[0] < batch[0] * 3 // 4 for batch, after in itertools.pairwise(costs) if len(batch) < 32)
+    with host_of(batch_size=32) as host:
+        host.embed(["x" * n for n in (1, 10, 100, 1000)])
+    assert len(Lengths.made[1].calls) == 1
 
 
 def test_nothing_gives_no_rows_and_no_call():

@@ -19,6 +19,8 @@ from vecdb.errors import EmbedderContractError, EmbedderTimeoutError, EmbedderUn
 from vecdb.types import Progress, Role, Vector
 
 _OUT_OF_MEMORY = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})  # of torch, of TensorFlow
+# Of the longest texts a full batch would be padding for a quarter, but each call of a model has its price, too.
+_FEWEST = 8  # items of a batch, before one that costs less than three quarters of the first begins the next batch
 _MOST_DOUBTS = 2  # embedders loaded anew in one call because nothing has proven that they work
 
 _NOT_FINITE = "embedder {!r} made a vector with NaN or infinity of this item; leave it out"
@@ -46,6 +48,16 @@ class _Mean:
     def vector(self) -> Vector:
         """Of what is in, (dimension,) float32; zero where nothing is known."""
         return (self.sum / (self.known or 1.0)).astype(np.float32)
+
+
+def _batch_at(prepared: Sequence[Prepared], start: int, size: int) -> Sequence[Prepared]:
+    """The next batch, of at most `size` items of like cost, of items in falling order of cost."""
+    lowest = prepared[start].cost * 3 // 4  # in integers: a plugin may say any, also one that no float holds
+    full = min(start + size, len(prepared))
+    end = min(start + _FEWEST, full)
+    while end < full and prepared[end].cost >= lowest:
+        end += 1
+    return prepared[start:end]
 
 
 class EmbedCall:
@@ -91,7 +103,7 @@ class EmbedCall:
                 prepared.sort(key=lambda item: item.cost, reverse=True)
                 start = 0
                 while start < len(prepared):
-                    batch = prepared[start : start + self._size]
+                    batch = _batch_at(prepared, start, self._size)
                     self._encode(batch)
                     start += len(batch)
                     self._advance(self._finished(batch))
