@@ -11,19 +11,20 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
 from vecdb.errors import CollectionNotFoundError, IndexRebuiltWarning
 from vecdb.fresh import FreshVectors
-from vecdb.index.base import VectorIndex
+from vecdb.index.base import IndexParts, VectorIndex
 from vecdb.index.exact import ExactIndex
 from vecdb.index.hnsw import HnswIndex
 from vecdb.index.labels import distinct
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index_files import load_newest
 from vecdb.storage.engine import DatabaseEngine, Snapshot
-from vecdb.storage.spaces import SpaceRow, SpaceState, is_at, space_state
+from vecdb.storage.spaces import SpaceRow, SpaceState, records_version_at, space_state
 from vecdb.storage.vector_rows import live_labels, removals_after, vectors_after, vectors_of
 from vecdb.storage.writes import NewVectors
 from vecdb.types import Labels
@@ -32,6 +33,17 @@ from vecdb.types import Labels
 # about 0.12 ms. Up to the first limit the builder lets writers go first; at the second one they have to help it.
 _WAITING_BYTES = 96 << 20
 _MOST_WAITING_BYTES = 256 << 20
+
+
+class Moment(NamedTuple):
+    """A snapshot of the database that an index is equal to.
+
+    Attributes:
+        records: equal in two moments between which nothing happened to the collection's records.
+    """
+
+    snapshot: Snapshot
+    records: object
 
 
 class CurrentIndex:
@@ -60,10 +72,9 @@ class CurrentIndex:
         return ExactIndex(self.space.dimension, self.space.metric)
 
     @property
-    def parts(self) -> list[VectorIndex]:
+    def parts(self) -> IndexParts:
         """The indexes that together hold every vector, each once."""
-        found: list[VectorIndex] = [self.graph] if self.graph is not None else []
-        return found + [part for part in (self.tail, self.stranded) if len(part)]
+        return IndexParts(self.graph, [part for part in (self.tail, self.stranded) if len(part)])
 
     @property
     def backlog(self) -> int:
@@ -96,22 +107,23 @@ class CurrentIndex:
     # --- searching ---
 
     @contextmanager
-    def current(self) -> Iterator[Snapshot]:
-        """A snapshot of the database, and inside it an index that has exactly its changes.
+    def current(self) -> Iterator[Moment]:
+        """A moment of the database, and inside it an index that has exactly its changes.
 
         The snapshot begins after the lock is held, and the index only ever holds what was committed:
         so the snapshot is never older than the index.
         """
         for _ in range(3):
             with self._lock.read(), self._engine.snapshot() as snapshot:
-                if self._is_current(snapshot):
-                    yield snapshot
+                records = self._records_version(snapshot)
+                if records is not None:
+                    yield Moment(snapshot, records)
                     return
             self.catch_up()
         # Others write faster than this thread gets its turn: keep them out of the index meanwhile.
         with self._changing(), self._engine.snapshot() as snapshot:
             self._take_in(snapshot)
-            yield snapshot
+            yield Moment(snapshot, self._records_version(snapshot))
 
     def catch_up(self) -> None:
         """Take in everything that is committed now. Warns if an index file had to be left aside."""
@@ -139,11 +151,14 @@ class CurrentIndex:
             raise CollectionNotFoundError("the collection was deleted; open another one", name=self.space.name)
         return state
 
-    def _is_current(self, snapshot: Snapshot) -> bool:
-        return self._loaded and is_at(snapshot, self.space.id, self._last_label, self._last_removal)
+    def _records_version(self, snapshot: Snapshot) -> object:
+        """Of the collection, if the index has exactly the changes of this snapshot; else None."""
+        if not self._loaded:
+            return None
+        return records_version_at(snapshot, self.space.id, self._last_label, self._last_removal)
 
     def _take_in(self, snapshot: Snapshot) -> None:
-        if self._is_current(snapshot):
+        if self._records_version(snapshot) is not None:
             return
         state = self._state(snapshot)
         if state.last_label < self._last_label or state.last_removal < self._last_removal:
@@ -153,13 +168,13 @@ class CurrentIndex:
         else:
             self._fresh.clear()
             self._load(snapshot, state)
-        removed = self._removed_since(snapshot, state, self._last_removal, self.parts)
+        removed = self._removed_since(snapshot, state, self._last_removal, self.parts.all)
         highest = 0
         for labels, vectors in vectors_after(snapshot, self.space.id, self.space.dimension, self._last_label):
             self.tail.add(labels, vectors)
             highest = int(labels[-1]) if len(labels) else 0
         if len(removed):
-            for part in self.parts:
+            for part in self.parts.all:
                 part.remove(removed)
             self._unsaved += len(removed)
         self._last_label, self._last_removal = max(state.last_label, highest), state.last_removal
@@ -202,8 +217,8 @@ class CurrentIndex:
 
     def differences(self) -> tuple[list[int], list[int]]:
         """Labels that the index lacks, and labels that it should not have."""
-        with self.current() as snapshot:
-            have = _labels_in(self.parts)
+        with self.current() as (snapshot, _):
+            have = _labels_in(self.parts.all)
             want = live_labels(snapshot, self.space.id)
         return (
             np.setdiff1d(want, have, assume_unique=True).tolist(),

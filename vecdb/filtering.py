@@ -62,9 +62,12 @@ class CollectionColumns:
         # The last filters' answers, with the version of the records that they are of; the oldest first.
         self._answers: dict[tuple[int, str], tuple[object, Admitted]] = {}
 
-    def admitted(self, snapshot: Snapshot, space_id: int, where: Filter) -> Admitted:
-        """The vectors of a space that the filter admits in this snapshot."""
-        asked, version = (space_id, where.key), records_version(snapshot, self.collection_id)
+    def admitted(self, snapshot: Snapshot, space_id: int, where: Filter, version: object = None) -> Admitted:
+        """The vectors of a space that the filter admits in this snapshot.
+
+        `version`: what `records_version` says of it; asked for if it is not given.
+        """
+        asked, version = (space_id, where.key), version or records_version(snapshot, self.collection_id)
         before = self._answers.get(asked)
         if before is not None and before[0] == version:
             self._note_use(where)
@@ -77,6 +80,8 @@ class CollectionColumns:
         mask = matching(where.tree, known.columns, len(known.keys), floats)
         space = known.spaces[space_id]
         answer = Admitted(AllowedLabels(*space.among(mask)), MatchingRecords(known.keys, mask), space.are_shared)
+        if version is None:  # the collection's row is lost
+            return answer
         with self._lock:
             self._answers.pop(asked, None)
             self._answers[asked] = version, answer

@@ -2,19 +2,16 @@
 
 What is cheapest depends on how many vectors a filter admits. Comparing the few allowed ones is exact
 and fast; with many allowed, the graph finds more than k and what the filter forbids is dropped, and
-more until k are found. `HnswIndex.search` draws that line, which it knows best; here it is decided
+more until k are found. The index draws that line, whose costs it knows; here it is decided
 whether the graph is asked at all, and the answers of graph and exact tail become one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb.index.base import VectorIndex
-from vecdb.index.hnsw import HnswIndex
+from vecdb.index.base import IndexParts
 from vecdb.index.labels import AllowedLabels
 from vecdb.index.scan import merge_nearest
 from vecdb.sync import EXACT_UNTIL
@@ -24,20 +21,20 @@ Found = tuple[Labels, NDArray[np.float32]]
 
 
 def plan_search(
-    parts: Sequence[VectorIndex], k: int, *, allowed: int | None, ef: int | None, exact: bool
+    parts: IndexParts, k: int, *, allowed: int | None, ef: int | None, exact: bool
 ) -> SearchPlan:
     """How a search over these indexes is done, and why.
 
     Args:
-        parts: the graph, if there is one, and exact indexes of the rest.
+        parts: the indexes of the space.
         k: hits wanted.
         allowed: number of vectors that the filter admits; None without a filter.
         ef: the caller's wish, or None for the space's default.
         exact: the caller wants the exact answer.
     """
-    graph = next((part for part in parts if isinstance(part, HnswIndex)), None)
+    graph = parts.approximate
     indexed = len(graph) if graph is not None else 0
-    vectors = sum(map(len, parts))
+    vectors = sum(map(len, parts.all))
     if graph is None:
         few = vectors <= EXACT_UNTIL
         why = "brute force is as fast for so few" if few else "there is no graph, or it is still being built"
@@ -60,13 +57,13 @@ def plan_search(
         indexed=indexed,
         allowed=allowed,
         k=k,
-        ef=max(ef or graph.ef, k) if strategy == "graph" and graph is not None else None,
+        ef=max(ef or graph.default_ef, k) if strategy == "graph" and graph is not None else None,
         estimates=estimates,
     )
 
 
 def nearest_labels(
-    parts: Sequence[VectorIndex], queries: Vector, k: int, *, allowed: AllowedLabels | None, ef: int | None, exact: bool
+    parts: IndexParts, queries: Vector, k: int, *, allowed: AllowedLabels | None, ef: int | None, exact: bool
 ) -> Found:
     """The k nearest labels of each query over all parts, sorted by (distance, label), each once.
 
@@ -87,11 +84,12 @@ def nearest_labels(
 
 
 def _search(
-    parts: Sequence[VectorIndex], queries: Vector, k: int, *, allowed: AllowedLabels | None, ef: int | None, exact: bool
+    parts: IndexParts, queries: Vector, k: int, *, allowed: AllowedLabels | None, ef: int | None, exact: bool
 ) -> Found:
-    def of(part: VectorIndex) -> Found:
-        if exact and isinstance(part, HnswIndex):
-            return part.search_exactly(queries, k, allowed=allowed)
-        return part.search(queries, k, allowed=allowed, ef=ef)
-
-    return of(parts[0]) if len(parts) == 1 else merge_nearest([of(part) for part in parts], k)
+    graph = parts.approximate
+    found = [part.search(queries, k, allowed=allowed) for part in parts.exact]
+    if graph is not None and exact:
+        found.append(graph.search_exactly(queries, k, allowed=allowed))
+    elif graph is not None:
+        found.append(graph.search(queries, k, allowed=allowed, ef=ef))
+    return found[0] if len(found) == 1 else merge_nearest(found, k)

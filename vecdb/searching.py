@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb.current import Moment
 from vecdb.errors import EmbeddingError, InvalidInputError, VecdbWarning, shown
 from vecdb.filtering import Admitted, CollectionColumns
 from vecdb.index.labels import distinct
@@ -126,11 +127,11 @@ class CollectionMemory:
 
 def search(memory: CollectionMemory, request: SearchRequest, vectors: Vector) -> list[list[Hit]]:
     """The hits of each query vector: always min(k, matching), by distance, ties by insertion order."""
-    with request.space.index.current() as snapshot:
-        admitted = _admitted(snapshot, memory, request)
+    with request.space.index.current() as moment:
+        admitted = _admitted(moment, memory, request)
         labels, distances = _nearest(request, vectors, admitted)
-        rows = _rows(snapshot, memory, request, admitted, labels)
-        return _hits(snapshot, request, labels, distances, rows)
+        rows = _rows(moment, memory, request, admitted, labels)
+        return _hits(moment.snapshot, request, labels, distances, rows)
 
 
 def explain(memory: CollectionMemory, request: SearchRequest, query: Any) -> SearchPlan:
@@ -138,9 +139,9 @@ def explain(memory: CollectionMemory, request: SearchRequest, query: Any) -> Sea
     watch = Stopwatch()
     with watch.step("embed"):
         vectors = query_vectors(request.space, [query])
-    with request.space.index.current() as snapshot:
+    with request.space.index.current() as moment:
         with watch.step("filter"):
-            admitted = _admitted(snapshot, memory, request)
+            admitted = _admitted(moment, memory, request)
         plan = plan_search(
             request.space.index.parts,
             request.k,
@@ -151,29 +152,29 @@ def explain(memory: CollectionMemory, request: SearchRequest, query: Any) -> Sea
         with watch.step("search"):
             labels, distances = _nearest(request, vectors, admitted)
         with watch.step("fetch"):
-            rows = _rows(snapshot, memory, request, admitted, labels)
-            hits = _hits(snapshot, request, labels, distances, rows)
+            rows = _rows(moment, memory, request, admitted, labels)
+            hits = _hits(moment.snapshot, request, labels, distances, rows)
     filtered_by: FilteredBy | None = None
     if admitted is not None:
         filtered_by = "sql" if admitted.matching is None else "columns"
     return dataclasses.replace(plan, hits=len(hits[0]), seconds=watch.seconds, filtered_by=filtered_by)
 
 
-def _admitted(snapshot: Snapshot, memory: CollectionMemory, request: SearchRequest) -> Admitted | None:
+def _admitted(moment: Moment, memory: CollectionMemory, request: SearchRequest) -> Admitted | None:
     if request.where is None:
         return None
-    return memory.columns.admitted(snapshot, request.space.row.id, request.where)
+    return memory.columns.admitted(moment.snapshot, request.space.row.id, request.where, moment.records)
 
 
 def _nearest(request: SearchRequest, vectors: Vector, admitted: Admitted | None) -> Found:
     parts, allowed = request.space.index.parts, None if admitted is None else admitted.labels
-    if not parts or (allowed is not None and not len(allowed)):
+    if not parts.all or (allowed is not None and not len(allowed)):
         return np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32)
     return nearest_labels(parts, vectors, request.k, allowed=allowed, ef=request.ef, exact=request.exact)
 
 
 def _rows(
-    snapshot: Snapshot,
+    moment: Moment,
     memory: CollectionMemory,
     request: SearchRequest,
     admitted: Admitted | None,
@@ -182,8 +183,8 @@ def _rows(
     """The (matching) records that have these vectors: one vector may belong to several."""
     wanted = (labels[0] if len(labels) == 1 else distinct(labels.ravel())).tolist()
     if admitted is not None and admitted.matching is None:
-        return read_hits(snapshot, wanted, request.where)[0]
-    rows = memory.recent.with_labels(snapshot, wanted)
+        return read_hits(moment.snapshot, wanted, request.where)[0]
+    rows = memory.recent.with_labels(moment.snapshot, wanted, moment.records)
     if admitted is None or admitted.matching is None or not admitted.are_shared:
         return rows
     matching = admitted.matching.among(np.array([row[1] for row in rows], np.int64))

@@ -260,7 +260,7 @@ class SpaceIndex(CurrentIndex):
         """Build the graph anew from the rows and publish it; searches go on with the old one meanwhile."""
         with self._hurry():
             self.catch_up()
-            if self.space.index_kind == "hnsw" or sum(map(len, self.parts)) > EXACT_UNTIL:
+            if self.space.index_kind == "hnsw" or sum(map(len, self.parts.all)) > EXACT_UNTIL:
                 self._rebuild(self._is_closing, progress, threads=_processors())
                 self._publish()
             elif self.graph is not None:

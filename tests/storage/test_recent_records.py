@@ -85,7 +85,7 @@ def test_every_kind_of_change_is_seen(folder, notes, other_handle):
 
 def test_a_search_in_an_older_snapshot_reads_what_is_there(database, notes):
     notes.search(VECTORS[4])
-    labels = notes._spaces["default"].index.parts[0].labels()[4:5].tolist()
+    labels = notes._spaces["default"].index.tail.labels()[4:5].tolist()
 
     def metadata(snapshot):
         (row,) = notes._memory.recent.with_labels(snapshot, labels)

@@ -16,6 +16,7 @@ import numpy as np
 from tests.torture.patches import wrap
 from vecdb.storage import backup as backups
 from vecdb.storage import manifest
+from vecdb.storage.changes import records_version
 from vecdb.storage.engine import DATABASE_FILE, Snapshot
 from vecdb.storage.manifest import IndexFile
 from vecdb.writing import Written
@@ -307,7 +308,7 @@ def watermark_ahead() -> None:
 @mutant("kill", 200)
 def no_catching_up() -> None:
     """An index that is loaded counts as current."""
-    replace("vecdb.sync", "SpaceIndex._is_current", lambda self, _: self._loaded)
+    replace("vecdb.sync", "SpaceIndex._records_version", lambda self, _: self._loaded or None)
 
 
 @mutant("concurrency", 20)
@@ -315,9 +316,10 @@ def rows_of_a_later_snapshot() -> None:
     """A search takes the labels from one moment and the rows from a later one."""
 
     def wrapper(rows: Callable[..., Any]) -> Callable[..., Any]:
-        def instead(_: Snapshot, memory: Any, request: Any, *found: Any) -> Any:
+        def instead(moment: Any, memory: Any, request: Any, *found: Any) -> Any:
             with request.space.index._engine.snapshot() as later:
-                return rows(later, memory, request, *found)
+                version = records_version(later, memory.columns.collection_id)
+                return rows(moment._replace(snapshot=later, records=version), memory, request, *found)
 
         return instead
 

@@ -148,8 +148,8 @@ def wrong_labels(database: vecdb.Database) -> list[str]:
     problems = []
     for name in database.collections():
         for space in database._spaces_of(database.collection(name)):
-            with space.index.current() as snapshot:
-                have = [label for part in space.index.parts for label in part.labels().tolist()]
+            with space.index.current() as (snapshot, _):
+                have = [label for part in space.index.parts.all for label in part.labels().tolist()]
                 rows = snapshot.rows(
                     "SELECT DISTINCT label FROM record_vectors JOIN records ON key = record_key "
                     "WHERE collection_id = ? AND space_id = ?",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,46 @@ class VectorIndex(Protocol):
 
     def vectors(self, labels: Labels) -> Vector:
         """The vectors (n, dimension) of known labels, in their order; `NotFoundError` for others."""
+
+
+class ApproximateIndex(VectorIndex, Protocol):
+    """What vectors move into from the exact tail: it finds most neighbours without comparing all.
+
+    `HnswIndex` is the one that vecdb brings. What another one needs beside this protocol is a way to be made from
+    the options of a space, and to be read from its file: a pair of functions under the name of its kind.
+    """
+
+    @property
+    def default_ef(self) -> int:
+        """The `ef` of a search that does not say its own."""
+
+    def search_exactly(
+        self, queries: Vector, k: int, *, allowed: Allowed | None = None
+    ) -> tuple[Labels, NDArray[np.float32]]:
+        """Like `search`, but every (allowed) vector is compared."""
+
+    def scans(self, allowed: int, k: int, ef: int | None = None) -> bool:
+        """Whether `search` with so many allowed labels compares each of them."""
+
+    def estimates(self, allowed: int, k: int, ef: int | None = None) -> tuple[float, float]:
+        """Seconds of a search of one query among so many labels, by comparing them, and approximately."""
+
+
+class IndexParts(NamedTuple):
+    """The indexes that together hold every vector of a space, each once.
+
+    Attributes:
+        approximate: None where there is none, or it is still being built.
+        exact: those that hold anything.
+    """
+
+    approximate: ApproximateIndex | None
+    exact: Sequence[VectorIndex]
+
+    @property
+    def all(self) -> list[VectorIndex]:
+        """Every one."""
+        return [*self.exact] if self.approximate is None else [self.approximate, *self.exact]
 
 
 def check_space(dimension: int, metric: str) -> None:

@@ -121,6 +121,11 @@ class HnswIndex:
         return self._metric
 
     @property
+    def default_ef(self) -> int:
+        """The `ef` of a search that does not say its own."""
+        return self.ef
+
+    @property
     def nodes(self) -> int:
         """Number of vectors in the graph, removed ones included."""
         return len(self._labels.known)

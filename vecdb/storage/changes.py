@@ -14,7 +14,7 @@ from vecdb.types import Labels
 _KEPT_CHANGES = 50_000
 
 _STATE = """
-    SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'records'), last_change, change_floor
+    SELECT last_change, change_floor, (SELECT seq FROM sqlite_sequence WHERE name = 'records')
     FROM collections WHERE id = ?"""
 _LOG = """
     INSERT INTO record_changes (collection_id, record_key)
@@ -38,7 +38,7 @@ class RecordsState:
 
 def records_version(snapshot: Snapshot, collection_id: int) -> object:
     """Equal in two snapshots between which nothing happened to the collection's records."""
-    return snapshot.rows(_STATE, (collection_id,))
+    return next(iter(snapshot.rows(_STATE, (collection_id,))), None)
 
 
 def records_state(snapshot: Snapshot, collection_id: int) -> RecordsState:
@@ -49,7 +49,7 @@ def records_state(snapshot: Snapshot, collection_id: int) -> RecordsState:
     """
     found = snapshot.rows(_STATE, (collection_id,)) or [(None, None, None)]
     what = f"the state of collection {collection_id}"
-    last_key, last_change, floor = found[0]
+    last_change, floor, last_key = found[0]
     return RecordsState(
         as_integer(last_key or 0, 0, LARGEST_SEQUENCE, what=what),
         as_integer(last_change, 0, LARGEST_SEQUENCE, what=what),

@@ -30,9 +30,14 @@ class RecentRecords:
         self._collection_id = collection_id
         self._kept = _Kept(None)
 
-    def with_labels(self, snapshot: Snapshot, labels: Sequence[int]) -> list[HitRow]:
-        """Every record with one of these vectors, as `read_hits` finds them in this snapshot."""
-        version = records_version(snapshot, self._collection_id)
+    def with_labels(self, snapshot: Snapshot, labels: Sequence[int], version: object = None) -> list[HitRow]:
+        """Every record with one of these vectors, as `read_hits` finds them in this snapshot.
+
+        `version`: what `records_version` says of it; asked for if it is not given.
+        """
+        version = version or records_version(snapshot, self._collection_id)
+        if version is None:  # the collection's row is lost
+            return read_hits(snapshot, labels)[0]
         kept = self._kept
         if kept.version != version:  # another thread may be in another snapshot, and begin anew after this one
             kept = self._kept = _Kept(version)
