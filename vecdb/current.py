@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import NamedTuple
 
@@ -115,7 +115,7 @@ class CurrentIndex:
         """
         for _ in range(3):
             with self._lock.read(), self._engine.snapshot() as snapshot:
-                records = self._records_version(snapshot)
+                records = self.records_version(snapshot)
                 if records is not None:
                     yield Moment(snapshot, records)
                     return
@@ -123,7 +123,20 @@ class CurrentIndex:
         # Others write faster than this thread gets its turn: keep them out of the index meanwhile.
         with self._changing(), self._engine.snapshot() as snapshot:
             self._take_in(snapshot)
-            yield Moment(snapshot, self._records_version(snapshot))
+            yield Moment(snapshot, self.records_version(snapshot))
+
+    @contextmanager
+    def unchanged(self) -> Iterator[object]:
+        """The version of the collection's records now, and inside it an index that has exactly their changes.
+
+        None where it would have to catch up first; `current` does.
+        """
+        with self._lock.read():
+            version = None
+            if self._loaded:
+                with self._engine.snapshot(single=True) as snapshot:
+                    version = self.records_version(snapshot)
+            yield version
 
     def catch_up(self) -> None:
         """Take in everything that is committed now. Warns if an index file had to be left aside."""
@@ -151,14 +164,18 @@ class CurrentIndex:
             raise CollectionNotFoundError("the collection was deleted; open another one", name=self.space.name)
         return state
 
-    def _records_version(self, snapshot: Snapshot) -> object:
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """A snapshot of the database, whatever the index has."""
+        return self._engine.snapshot()
+
+    def records_version(self, snapshot: Snapshot) -> object:
         """Of the collection, if the index has exactly the changes of this snapshot; else None."""
         if not self._loaded:
             return None
         return records_version_at(snapshot, self.space.id, self._last_label, self._last_removal)
 
     def _take_in(self, snapshot: Snapshot) -> None:
-        if self._records_version(snapshot) is not None:
+        if self.records_version(snapshot) is not None:
             return
         state = self._state(snapshot)
         if state.last_label < self._last_label or state.last_removal < self._last_removal:

@@ -62,16 +62,22 @@ class CollectionColumns:
         # The last filters' answers, with the version of the records that they are of; the oldest first.
         self._answers: dict[tuple[int, str], tuple[object, Admitted]] = {}
 
+    def answered(self, space_id: int, where: Filter, version: object) -> Admitted | None:
+        """What `admitted` said lately, if it was of this version of the records."""
+        before = self._answers.get((space_id, where.key))
+        if before is None or before[0] != version:
+            return None
+        self._note_use(where)
+        return before[1]
+
     def admitted(self, snapshot: Snapshot, space_id: int, where: Filter, version: object = None) -> Admitted:
         """The vectors of a space that the filter admits in this snapshot.
 
         `version`: what `records_version` says of it; asked for if it is not given.
         """
         asked, version = (space_id, where.key), version or records_version(snapshot, self.collection_id)
-        before = self._answers.get(asked)
-        if before is not None and before[0] == version:
-            self._note_use(where)
-            return before[1]
+        if (before := self.answered(space_id, where, version)) is not None:
+            return before
         known = self._as_of(snapshot, space_id, where)
         if known is None:
             found = records.allowed_labels(snapshot, self.collection_id, space_id, where)

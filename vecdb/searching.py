@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +29,7 @@ from vecdb.types import FilteredBy, Hit, Labels, Metric, SearchPlan, Vector
 from vecdb.vectors import score
 
 _MOST_NUMBERS = 2**31
+ReadBlob = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +128,37 @@ class CollectionMemory:
 
 def search(memory: CollectionMemory, request: SearchRequest, vectors: Vector) -> list[list[Hit]]:
     """The hits of each query vector: always min(k, matching), by distance, ties by insertion order."""
+    found = _search_in_memory(memory, request, vectors)
+    if found is not None:
+        return found
     with request.space.index.current() as moment:
         admitted = _admitted(moment, memory, request)
         labels, distances = _nearest(request, vectors, admitted)
         rows = _rows(moment, memory, request, admitted, labels)
         return _hits(moment.snapshot, request, labels, distances, rows)
+
+
+def _search_in_memory(memory: CollectionMemory, request: SearchRequest, vectors: Vector) -> list[list[Hit]] | None:
+    """The same, where the index is current and the filter's answer is known. None where they are not.
+
+    Where all hits are known, too, the database is asked a single question: whether anything changed.
+    """
+    index, where = request.space.index, request.where
+    with index.unchanged() as version:
+        if version is None:
+            return None
+        admitted = None if where is None else memory.columns.answered(request.space.row.id, where, version)
+        if where is not None and admitted is None:
+            return None
+        labels, distances = _nearest(request, vectors, admitted)
+        rows = memory.recent.kept(_each_once(labels), version)
+        if rows is not None:
+            return _hits(None, request, labels, distances, _matching(rows, admitted))
+        with index.snapshot() as snapshot:
+            if index.records_version(snapshot) != version:
+                return None
+            rows = _rows(Moment(snapshot, version), memory, request, admitted, labels)
+            return _hits(snapshot, request, labels, distances, rows)
 
 
 def explain(memory: CollectionMemory, request: SearchRequest, query: Any) -> SearchPlan:
@@ -181,10 +208,18 @@ def _rows(
     labels: Labels,
 ) -> list[HitRow]:
     """The (matching) records that have these vectors: one vector may belong to several."""
-    wanted = (labels[0] if len(labels) == 1 else distinct(labels.ravel())).tolist()
+    wanted = _each_once(labels)
     if admitted is not None and admitted.matching is None:
         return read_hits(moment.snapshot, wanted, request.where)[0]
-    rows = memory.recent.with_labels(moment.snapshot, wanted, moment.records)
+    return _matching(memory.recent.with_labels(moment.snapshot, wanted, moment.records), admitted)
+
+
+def _each_once(labels: Labels) -> list[int]:
+    found: list[int] = (labels[0] if len(labels) == 1 else distinct(labels.ravel())).tolist()
+    return found
+
+
+def _matching(rows: list[HitRow], admitted: Admitted | None) -> list[HitRow]:
     if admitted is None or admitted.matching is None or not admitted.are_shared:
         return rows
     matching = admitted.matching.among(np.array([row[1] for row in rows], np.int64))
@@ -192,32 +227,41 @@ def _rows(
 
 
 def _hits(
-    snapshot: Snapshot, request: SearchRequest, labels: Labels, distances: NDArray[np.float32], rows: list[HitRow]
+    snapshot: Snapshot | None,
+    request: SearchRequest,
+    labels: Labels,
+    distances: NDArray[np.float32],
+    rows: list[HitRow],
 ) -> list[list[Hit]]:
-    """The hits of each query: of its labels (q, any number) and their distances, the first k."""
+    """The hits of each query: of its labels (q, any number) and their distances, the first k.
+
+    Without a snapshot, the contents of the rows must be text, or nothing.
+    """
     k, metric = request.k, request.space.row.metric
+    read_blob = None if snapshot is None else blob_reader(snapshot)
     lengths = [dict(zip(*pair, strict=True)) for pair in zip(labels.tolist(), distances.tolist(), strict=True)]
     if len(lengths) == 1:
-        return [_ranked(snapshot, metric, k, lengths[0], rows)]
+        return [_ranked(read_blob, metric, k, lengths[0], rows)]
     by_label: dict[int, list[HitRow]] = {}
     for row in rows:
         by_label.setdefault(row[0], []).append(row)
     return [
-        _ranked(snapshot, metric, k, mine, [row for label in mine for row in by_label.get(label, ())])
+        _ranked(read_blob, metric, k, mine, [row for label in mine for row in by_label.get(label, ())])
         for mine in lengths
     ]
 
 
-def _ranked(snapshot: Snapshot, metric: Metric, k: int, distances: dict[int, float], rows: list[HitRow]) -> list[Hit]:
+def _ranked(
+    read_blob: ReadBlob | None, metric: Metric, k: int, distances: dict[int, float], rows: list[HitRow]
+) -> list[Hit]:
     """The first k rows by (distance, key) as hits; `distances` by label."""
     ranked = sorted([(distances[row[0]], *row[1:]) for row in rows])[:k]
-    read_blob = blob_reader(snapshot)
     return [
         Hit(
             id if type(id) is str else as_text(id, what=f"the id of record {key}"),
             distance,
             score(metric, distance),
-            decode_content(kind, content, read_blob, key),
+            content if read_blob is None else decode_content(kind, content, read_blob, key),
             own_metadata(metadata, key),
         )
         for distance, key, id, kind, content, metadata in ranked

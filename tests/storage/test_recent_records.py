@@ -32,15 +32,20 @@ def notes(database):
     return notes
 
 
-def statements(database, call):
+def every_statement(database, call):
     """The SQL that a call runs on the connection that it reads from."""
     asked = []
-    with database._engine.snapshot() as snapshot:
+    with database._engine.snapshot(single=True) as snapshot:
         snapshot.driver.set_trace_callback(asked.append)
     call()
-    with database._engine.snapshot() as snapshot:
+    with database._engine.snapshot(single=True) as snapshot:
         snapshot.driver.set_trace_callback(None)
-    return [sql for sql in asked if "JOIN records" in sql]
+    return asked
+
+
+def statements(database, call):
+    """Those of them that read records."""
+    return [sql for sql in every_statement(database, call) if "JOIN records" in sql]
 
 
 def test_what_was_found_is_not_read_again(database, notes):
@@ -129,3 +134,25 @@ def test_a_damaged_record_is_warned_of_each_time(folder, notes):
     for _ in range(3):
         with pytest.warns(vecdb.VecdbWarning, match=r"1 stored record.* damaged"):
             assert [hit.id for hit in notes.search(VECTORS[4], k=1)] == ["4"]
+
+
+def test_contents_of_every_kind_come_again_as_they_were(database, tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("in a file")
+    contents = ["text", None, vecdb.Image(b"image"), file, {"title": "t", "picture": vecdb.Image(b"other")}]
+    mixed = database.create_collection("mixed", dimension=2, metric="l2", index="exact")
+    mixed.add(contents, ids=list("abcde"), vectors=VECTORS[:5])
+    first = mixed.search(VECTORS[0], k=5)
+    assert [hit.content for hit in first] == contents
+    for _ in range(2):
+        assert mixed.search(VECTORS[0], k=5) == first
+        assert [hit.content for hit in mixed.search(VECTORS[0], k=2)] == ["text", None]
+
+
+def test_where_nothing_changed_one_question_is_asked(database, notes):
+    notes.search(VECTORS[3], k=5, where={"n": {"$lt": 9}})
+    for where in (None, {"n": {"$lt": 9}}):
+        notes.search(VECTORS[3], k=5, where=where)
+        asked = every_statement(database, lambda where=where: notes.search(VECTORS[3], k=5, where=where))
+        assert len(asked) == 1
+        assert "last_label" in asked[0]

@@ -308,7 +308,7 @@ def watermark_ahead() -> None:
 @mutant("kill", 200)
 def no_catching_up() -> None:
     """An index that is loaded counts as current."""
-    replace("vecdb.sync", "SpaceIndex._records_version", lambda self, _: self._loaded or None)
+    replace("vecdb.sync", "SpaceIndex.records_version", lambda self, _: self._loaded or None)
 
 
 @mutant("concurrency", 20)

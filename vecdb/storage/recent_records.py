@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from vecdb.storage.changes import records_version
-from vecdb.storage.contents import decode_metadata
+from vecdb.storage.contents import KIND_JSON, KIND_NOTHING, KIND_TEXT, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.records import HitRow, read_hits
 from vecdb.storage.stored_values import json_object
 from vecdb.types import Metadata
 
 MEMORY_BUDGET = 16 * 2**20  # bytes for each collection
+_KINDS = (KIND_TEXT, KIND_JSON, KIND_NOTHING)
 _BYTES_PER_RECORD = 500  # beside its content and metadata
 _BYTES_PER_FIELD = 100
 _LONGEST = 8192  # characters of a content; reading a longer one costs more than finding it
@@ -30,6 +31,19 @@ class RecentRecords:
         self._collection_id = collection_id
         self._kept = _Kept(None)
 
+    def kept(self, labels: Sequence[int], version: object) -> list[HitRow] | None:
+        """Every record with one of these vectors, if all are kept as of this version, and are text or nothing."""
+        kept = self._kept
+        if kept.version != version:
+            return None
+        found: list[HitRow] = []
+        for label in labels:
+            rows = kept.find(label)
+            if rows is None or any(row[3] == KIND_JSON for row in rows):  # what that names may have to be read
+                return None
+            found += rows
+        return found
+
     def with_labels(self, snapshot: Snapshot, labels: Sequence[int], version: object = None) -> list[HitRow]:
         """Every record with one of these vectors, as `read_hits` finds them in this snapshot.
 
@@ -44,14 +58,11 @@ class RecentRecords:
         found: list[HitRow] = []
         missing = []
         for label in labels:
-            rows = kept.young.get(label)
+            rows = kept.find(label)
             if rows is None:
-                rows = kept.old.get(label)
-                if rows is None:
-                    missing.append(label)
-                    continue
-                kept.keep(label, rows)
-            found += rows
+                missing.append(label)
+            else:
+                found += rows
         if missing:
             read, are_sound = read_hits(snapshot, missing)
             found += read
@@ -71,6 +82,14 @@ class _Kept:
         self.old: dict[int, list[HitRow]] = {}
         self.room = MEMORY_BUDGET // 2
 
+    def find(self, label: int) -> list[HitRow] | None:
+        rows = self.young.get(label)
+        if rows is None:
+            rows = self.old.get(label)
+            if rows is not None:
+                self.keep(label, rows)
+        return rows
+
     def keep_all(self, read: Sequence[HitRow]) -> None:
         by_label: dict[int, list[HitRow]] = {}
         for label, key, id, kind, content, metadata in read:
@@ -80,7 +99,9 @@ class _Kept:
 
     def keep(self, label: int, rows: list[HitRow]) -> None:
         size = 0
-        for *_, content, metadata in rows:
+        for _, _, _, kind, content, metadata in rows:
+            if kind not in _KINDS or (content is None) != (kind == KIND_NOTHING):
+                return  # whoever decodes it will say so
             texts = [text for text in (content, metadata) if text is not None and type(text) is not dict]
             if not all(type(text) is str and len(text) <= _LONGEST for text in texts):
                 return
