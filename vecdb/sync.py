@@ -49,7 +49,10 @@ class SpaceIndex(CurrentIndex):
         self._step = _FIRST_STEP
 
     def wants_building(self) -> bool:
-        """Whether there is work for `build_behind`: vectors that belong into a graph, tombstones, bad files."""
+        """Whether there is work for `build_behind`: vectors for the graph, its tombstones, bad files, small pages."""
+        graph = self.graph
+        if graph is not None and graph.wants_larger_pages:
+            return True
         return self._is_incomplete() or (bool(self._misfits) and not self._engine.read_only)
 
     def _is_incomplete(self) -> bool:
@@ -80,6 +83,8 @@ class SpaceIndex(CurrentIndex):
         if not self._build_lock.acquire(blocking=False):
             return  # somebody builds already, and will do all of it
         try:
+            if self.graph is not None:
+                self.graph.make_pages_larger(stopped)
             self._fill(lambda: self._gives_way(stopped), threads=1)
             if not stopped() and (self._misfits or self._is_worth_saving()):
                 self._publish()

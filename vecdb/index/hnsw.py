@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,7 @@ from vecdb.index.allowed_search import AllowedSearch, Ways
 from vecdb.index.base import check_k, check_queries, check_range, check_space
 from vecdb.index.hnsw_file import write_graph
 from vecdb.index.hnsw_source import GraphSource
+from vecdb.index.huge_pages import WORTHWHILE, Range, asking_for_large_pages, make_large
 from vecdb.index.labels import Allowed, LabelSet, as_allowed, as_labels, as_new_labels, contains
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index.scan import Distances, has_ties, merge_nearest, no_neighbours
@@ -98,11 +101,34 @@ class HnswIndex:
         self._broken = ""
         self._among = AllowedSearch(dimension)
         self._graph = hnswlib.Index(space=_SPACES[metric], dim=dimension)
+        self._small_pages: list[Range] = []  # that could be large ones, and were written to
         try:
-            self._graph.init_index(capacity, M=M, ef_construction=self.ef_construction)
+            with self._large_pages(capacity):
+                self._graph.init_index(capacity, M=M, ef_construction=self.ef_construction)
         except (RuntimeError, MemoryError) as error:
             raise StorageError(f"no memory for an index of {capacity} vectors; free some, or add less") from error
         self._start_graph(self._graph)
+
+    @contextmanager
+    def _large_pages(self, capacity: int, *, filled: bool = False) -> Iterator[None]:
+        """Ask for large pages in what hnswlib allocates inside for so many vectors; `filled`: and writes to."""
+        if capacity * (self._dimension + 2 * self.M) * 4 < WORTHWHILE:
+            yield
+            return
+        found: list[Range] = []
+        with asking_for_large_pages(found):
+            yield
+        self._small_pages = found if filled else []
+
+    @property
+    def wants_larger_pages(self) -> bool:
+        """Whether searches would be faster after `make_pages_larger`."""
+        return bool(self._small_pages)
+
+    def make_pages_larger(self, stop: Callable[[], bool]) -> None:
+        """Give a loaded graph large pages of memory, in steps of 30 ms beside searches, until `stop()`."""
+        while self._small_pages and not stop():
+            make_large(self._small_pages.pop(), stop)
 
     def _start_graph(self, graph: hnswlib.Index) -> None:
         self._graph = graph
@@ -183,8 +209,10 @@ class HnswIndex:
         needed = self.nodes + count
         capacity = self._graph.get_max_elements()
         if needed > capacity:
+            larger = max(needed, int(capacity * _GROWTH), _SMALLEST_CAPACITY)
             try:
-                self._graph.resize_index(max(needed, int(capacity * _GROWTH), _SMALLEST_CAPACITY))
+                with self._large_pages(larger):
+                    self._graph.resize_index(larger)
             except (RuntimeError, MemoryError) as error:
                 self._broken = f"growing to {needed} vectors failed ({error})"
                 raise StorageError(f"{self._broken}; free memory and build the index anew") from error
@@ -389,7 +417,9 @@ class HnswIndex:
         try:
             with source.hashing(sha256):
                 if source.count:
-                    graph.load_index(os.fsencode(path), max_elements=int(source.count * 1.1) + _SMALLEST_CAPACITY)
+                    capacity = int(source.count * 1.1) + _SMALLEST_CAPACITY
+                    with index._large_pages(capacity, filled=True):
+                        graph.load_index(os.fsencode(path), max_elements=capacity)
         except (RuntimeError, MemoryError) as error:
             raise StorageError(f"the index file {path} could not be loaded ({error}); rebuild the index") from error
         if not source.count:
