@@ -26,6 +26,7 @@ _ENCODED_ROWS = 256
 _GATHERED_ROWS = 4096
 _SCORES = 1 << 21
 _MOST_SPLIT = 8  # queries; for more, a product of matrices is faster
+_FETCHED_AT_ONCE = 24  # vectors that are fetched in less time than a closer look at them takes
 _ROUNDED = 1e-12  # relative, of a few operations in float64
 
 
@@ -107,8 +108,10 @@ class VectorCodes:
                     asked = _Asked(metric, k, self._dimension, float(lengths[row]), float(slacks[row]))
                     dots = products[row] * scales
                     near = self._near(asked, dots, places)
-                    figures = _Figures(scales[near], *self._lengths.take(places[near], axis=0).T)
-                    marked[near[_possible(asked, dots[near], figures)]] = True
+                    if len(near) > k + _FETCHED_AT_ONCE:
+                        figures = _Figures(scales[near], *self._lengths.take(places[near], axis=0).T)
+                        near = near[_possible(asked, dots[near], figures)]
+                    marked[near] = True
         return marked
 
     def _products(self, queries: Vector, places: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[np.float64]]:

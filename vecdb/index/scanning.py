@@ -64,15 +64,16 @@ class Scanner:
             places = known.places(labels)
             possible = np.flatnonzero(self._codes.possible(self._metric, queries, k, places))
             labels, places = labels[possible], places[possible]
-        best = [no_neighbours(len(queries))]
+        found = []
         for start in range(0, len(labels), _SCANNED_ROWS):
             some = labels[start : start + _SCANNED_ROWS]
             rows = None if places is None else self._from_file(places[start : start + _SCANNED_ROWS])
             if rows is None:
                 rows = fetch(some)
-            part = nearest(self._metric, queries, k, labels=some, rows=rows, norms=row_norms(rows))
-            best = [merge_nearest([*best, part], k)]
-        return best[0]
+            found.append(nearest(self._metric, queries, k, labels=some, rows=rows, norms=row_norms(rows)))
+            if len(found) > 1:
+                found = [merge_nearest(found, k)]
+        return found[0] if found else no_neighbours(len(queries))
 
     def _from_file(self, places: NDArray[np.intp]) -> Vector | None:
         """The vectors at these places, in a tenth of the time that the graph takes; None where it must be asked.
