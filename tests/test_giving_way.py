@@ -187,7 +187,7 @@ def test_a_stream_that_never_ends_does_not_starve_the_builder(collection, monkey
 
 
 def test_the_limits_are_of_memory():
-    assert vecdb.current._WAITING_BYTES // (4 * 384) == 65_536
+    assert vecdb.current._WAITING_BYTES // (4 * 384) == 131_072
 
 
 def test_steps_take_about_as_long_as_a_search_may_wait():

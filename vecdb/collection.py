@@ -89,7 +89,7 @@ class Collection:
     ) -> list[str]:
         """Add records, all or nothing. When this returns they are durable, and every search finds them.
 
-        Where vectors have come faster than the graph grows for so long that 256 MiB of them wait, it helps building.
+        Where vectors have come faster than the graph grows for so long that 384 MiB of them wait, it helps building.
 
         Args:
             contents: text, `Path`, `Image`, `Audio`, dicts of named fields of these, or None where a

@@ -31,8 +31,8 @@ from vecdb.types import Labels
 
 # Bytes of vectors that wait for a graph, and are compared one by one in each search until then: 1 MiB takes
 # about 0.12 ms. Up to the first limit the builder lets writers go first; at the second one they have to help it.
-_WAITING_BYTES = 96 << 20
-_MOST_WAITING_BYTES = 256 << 20
+_WAITING_BYTES = 192 << 20
+_MOST_WAITING_BYTES = 384 << 20
 
 
 class Moment(NamedTuple):

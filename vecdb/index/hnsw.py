@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +21,7 @@ from vecdb.index.allowed_search import AllowedSearch, Ways
 from vecdb.index.base import check_k, check_queries, check_range, check_space
 from vecdb.index.hnsw_file import write_graph
 from vecdb.index.hnsw_source import GraphSource
-from vecdb.index.huge_pages import WORTHWHILE, Range, asking_for_large_pages, make_large
+from vecdb.index.huge_pages import LargePages
 from vecdb.index.labels import Allowed, LabelSet, as_allowed, as_labels, as_new_labels, contains
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index.scan import Distances, has_ties, merge_nearest, no_neighbours
@@ -101,34 +100,25 @@ class HnswIndex:
         self._broken = ""
         self._among = AllowedSearch(dimension)
         self._graph = hnswlib.Index(space=_SPACES[metric], dim=dimension)
-        self._small_pages: list[Range] = []  # that could be large ones, and were written to
+        self._pages = LargePages()
         try:
-            with self._large_pages(capacity):
+            with self._pages.asked_for(self._bytes(capacity)):
                 self._graph.init_index(capacity, M=M, ef_construction=self.ef_construction)
         except (RuntimeError, MemoryError) as error:
             raise StorageError(f"no memory for an index of {capacity} vectors; free some, or add less") from error
         self._start_graph(self._graph)
 
-    @contextmanager
-    def _large_pages(self, capacity: int, *, filled: bool = False) -> Iterator[None]:
-        """Ask for large pages in what hnswlib allocates inside for so many vectors; `filled`: and writes to."""
-        if capacity * (self._dimension + 2 * self.M) * 4 < WORTHWHILE:
-            yield
-            return
-        found: list[Range] = []
-        with asking_for_large_pages(found):
-            yield
-        self._small_pages = found if filled else []
-
     @property
     def wants_larger_pages(self) -> bool:
         """Whether searches would be faster after `make_pages_larger`."""
-        return bool(self._small_pages)
+        return self._pages.are_wanting
 
     def make_pages_larger(self, stop: Callable[[], bool]) -> None:
         """Give a loaded graph large pages of memory, in steps of 30 ms beside searches, until `stop()`."""
-        while self._small_pages and not stop():
-            make_large(self._small_pages.pop(), stop)
+        self._pages.make(stop)
+
+    def _bytes(self, vectors: int) -> int:
+        return 4 * vectors * (self._dimension + 2 * self.M)
 
     def _start_graph(self, graph: hnswlib.Index) -> None:
         self._graph = graph
@@ -211,7 +201,7 @@ class HnswIndex:
         if needed > capacity:
             larger = max(needed, int(capacity * _GROWTH), _SMALLEST_CAPACITY)
             try:
-                with self._large_pages(larger):
+                with self._pages.asked_for(self._bytes(larger)):
                     self._graph.resize_index(larger)
             except (RuntimeError, MemoryError) as error:
                 self._broken = f"growing to {needed} vectors failed ({error})"
@@ -418,7 +408,7 @@ class HnswIndex:
             with source.hashing(sha256):
                 if source.count:
                     capacity = int(source.count * 1.1) + _SMALLEST_CAPACITY
-                    with index._large_pages(capacity, filled=True):
+                    with index._pages.asked_for(index._bytes(capacity), filled=index._bytes(source.count)):
                         graph.load_index(os.fsencode(path), max_elements=capacity)
         except (RuntimeError, MemoryError) as error:
             raise StorageError(f"the index file {path} could not be loaded ({error}); rebuild the index") from error

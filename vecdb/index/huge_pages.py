@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 WORTHWHILE = 8 << 20  # bytes; less may come from memory that was there before
-_STEP = 16 << 20  # bytes, for which making large pages of small ones takes some 30 ms
+_STEP = 16 << 20  # bytes
 _HUGEPAGE, _COLLAPSE = 14, 25  # of madvise
 _MAPS = Path("/proc/self/maps")
 
@@ -37,23 +37,40 @@ def _find_madvise() -> Any:
 _madvise = _find_madvise()  # at once, and not in the middle of work: see `distinct`
 
 
-@contextmanager
-def asking_for_large_pages(found: list[Range]) -> Iterator[None]:
-    """Ask for large pages in memory of at least 8 MiB that is allocated inside; adds it to `found`."""
-    before = _private_memory()
-    yield
-    if before:
-        for start, stop in _appeared(before, _private_memory()):
-            if stop - start >= WORTHWHILE and not _madvise(start, stop - start, _HUGEPAGE):
-                found.append((start, stop))
+class LargePages:
+    """Asks for them, and knows what was written into small ones before it could."""
 
+    def __init__(self) -> None:
+        self._small: list[Range] = []
 
-def make_large(memory: Range, stop: Callable[[], bool]) -> None:
-    """Make large pages of what was written into small ones, a step at a time until `stop()`; needs Linux 6.1."""
-    for start in range(memory[0], memory[1], _STEP):
-        if stop():
+    @contextmanager
+    def asked_for(self, size: int, *, filled: int = 0) -> Iterator[None]:
+        """In memory that is allocated inside, `size` bytes or more; so many of which are written to there, too."""
+        before = _private_memory() if size >= WORTHWHILE else []
+        yield
+        if not before:
             return
-        _madvise(start, min(_STEP, memory[1] - start), _COLLAPSE)
+        asked = [
+            (start, stop)
+            for start, stop in _appeared(before, _private_memory())
+            if stop - start >= WORTHWHILE and not _madvise(start, stop - start, _HUGEPAGE)
+        ]
+        self._small = [(start, min(stop, start + filled)) for start, stop in asked] if filled else []
+
+    @property
+    def are_wanting(self) -> bool:
+        """Whether `make` has something to do."""
+        return bool(self._small)
+
+    def make(self, stop: Callable[[], bool]) -> None:
+        """Make large pages of the small ones, in steps of 30 ms until `stop()`; needs Linux 6.1."""
+        while self._small:
+            begin, end = self._small[-1]
+            for start in range(begin, end, _STEP):
+                if stop():
+                    return
+                _madvise(start, min(_STEP, end - start), _COLLAPSE)
+            self._small.pop()
 
 
 def _private_memory() -> list[Range]:
