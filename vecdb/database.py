@@ -32,7 +32,8 @@ from vecdb.repair import check_database
 from vecdb.space import Space
 from vecdb.storage import schema
 from vecdb.storage.backup import backup
-from vecdb.storage.engine import DatabaseEngine, Durability
+from vecdb.storage.connections import Durability
+from vecdb.storage.engine import DatabaseEngine
 from vecdb.storage.spaces import (
     collection_id,
     collection_names,

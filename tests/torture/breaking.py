@@ -134,7 +134,7 @@ def tables_one_by_one() -> None:
     def wrapper(beginning_with: Callable[..., Any]) -> Callable[..., Any]:
         return lambda begin, connect: beginning_with(None, connect)
 
-    wrap("vecdb.storage.engine", "beginning_with", wrapper)
+    wrap("vecdb.storage.connections", "beginning_with", wrapper)
 
 
 @mutant("power", 300)
@@ -157,7 +157,7 @@ def _synchronous(value: str) -> None:
 
         return instead
 
-    wrap("vecdb.storage.engine", "configure", wrapper)
+    wrap("vecdb.storage.connections", "configure", wrapper)
 
 
 # --- removing -----------------------------------------------------------------------------------

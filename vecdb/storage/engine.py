@@ -1,8 +1,4 @@
-"""Connections to the database file: read snapshots, write transactions, error mapping.
-
-SQLAlchemy's default engine for SQLite loses updates (it begins transactions late and deferred), so
-the driver is put in autocommit mode and the `begin` event says BEGIN, or BEGIN IMMEDIATE for writes.
-"""
+"""The database file, opened: read snapshots, write transactions, error mapping."""
 
 from __future__ import annotations
 
@@ -14,15 +10,14 @@ import threading
 import time
 import urllib.parse
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Table, event
+from sqlalchemy import Table
 from sqlalchemy.engine import Connection, CursorResult, Engine
-from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import Executable
 
 from vecdb.errors import (
@@ -32,6 +27,7 @@ from vecdb.errors import (
     ReadOnlyError,
     StorageError,
 )
+from vecdb.storage.connections import CHECKPOINT_BYTES, Durability, beginning_with, configure
 from vecdb.storage.forks import (
     FORK_WAIT,
     abandon,
@@ -44,12 +40,8 @@ from vecdb.storage.forks import (
 from vecdb.storage.lock import WriterLock
 from vecdb.storage.sqlite_errors import translated
 
-Durability = Literal["full", "normal"]
-
 DATABASE_FILE = "vecdb.sqlite3"
 LOCK_FILE = "writer.lock"
-_CACHE_KIB = 32 * 1024
-_CHECKPOINT_BYTES = 64 * 1024 * 1024
 _WITHOUT_LOCKS = "win32-none" if os.name == "nt" else "unix-none"  # SQLite's names for file access that locks nothing
 
 
@@ -275,7 +267,7 @@ class DatabaseEngine:
         # Checkpoints run only here and in `checkpoint`, both under the writer lock: SQLite before
         # 3.51.3 can lose pages when a checkpoint races the log's reset by another writer.
         try:
-            if self._log.stat().st_size > _CHECKPOINT_BYTES:
+            if self._log.stat().st_size > CHECKPOINT_BYTES:
                 writer.driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except (OSError, sqlite3.Error):
             return  # the commit stands; the next one tries again
@@ -423,31 +415,3 @@ def _size_and_time(file: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_size, status.st_mtime_ns
-
-
-def beginning_with(begin: str | None, connect: Callable[[], sqlite3.Connection]) -> Engine:
-    """An engine whose transactions begin with `begin`, on autocommitting connections made by `connect`."""
-    engine = sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=NullPool)
-
-    if begin is not None:
-
-        def on_begin(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
-
-        event.listen(engine, "begin", on_begin)
-    return engine
-
-
-def configure(connection: sqlite3.Connection, durability: Durability) -> None:
-    """The settings that every connection needs."""
-    for pragma, value in {
-        "synchronous": "FULL" if durability == "full" else "NORMAL",
-        "foreign_keys": "ON",
-        "trusted_schema": "OFF",
-        "cell_size_check": "ON",
-        "wal_autocheckpoint": 0,
-        "journal_size_limit": _CHECKPOINT_BYTES,
-        "cache_size": -_CACHE_KIB,
-        "temp_store": "MEMORY",
-    }.items():
-        connection.execute(f"PRAGMA {pragma} = {value}").fetchall()

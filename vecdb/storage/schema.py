@@ -24,15 +24,9 @@ from vecdb.errors import (
     SchemaVersionError,
     StorageError,
 )
+from vecdb.storage.connections import Durability, beginning_with, configure
 from vecdb.storage.durable import make_folder, sync_file, sync_folder
-from vecdb.storage.engine import (
-    DATABASE_FILE,
-    LOCK_FILE,
-    DatabaseEngine,
-    Durability,
-    beginning_with,
-    configure,
-)
+from vecdb.storage.engine import DATABASE_FILE, LOCK_FILE, DatabaseEngine
 from vecdb.storage.file_systems import warn_of_network_file_system
 from vecdb.storage.forks import require_not_inherited, undivided
 from vecdb.storage.lock import WriterLock

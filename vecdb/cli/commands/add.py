@@ -132,7 +132,9 @@ def add(
 
 def _decoded(file: TextIO) -> Iterator[str]:
     try:
-        yield from file
+        # `yield from` would close the file where it is left in the middle.
+        for line in file:  # noqa: UP028
+            yield line
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"the input is not UTF-8: {error}; convert it, for example with iconv") from error
 
