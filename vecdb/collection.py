@@ -36,15 +36,22 @@ class Collection:
     closed and `CollectionNotFoundError` after the collection is deleted.
     """
 
-    def __init__(
-        self, engine: DatabaseEngine, builder: IndexBuilder, name: str, key: int, spaces: Sequence[Space]
+    def __init__(  # noqa: PLR0917  (made by `Database` alone)
+        self,
+        engine: DatabaseEngine,
+        builder: IndexBuilder,
+        name: str,
+        key: int,
+        spaces: Sequence[Space],
+        filter_fields: Sequence[str],
     ) -> None:
         self._engine = engine
         self._builder = builder
         self._name = name
         self._key = key
         self._spaces = {space.row.name: space for space in spaces}
-        self._memory = CollectionMemory(engine, key)
+        self._memory = CollectionMemory(engine, key, filter_fields)
+        self._filter_fields = tuple(filter_fields)
 
     def __repr__(self) -> str:
         return f"<vecdb.Collection {self._name!r} in {self._engine.folder}>"
@@ -53,6 +60,11 @@ class Collection:
     def name(self) -> str:
         """The name."""
         return self._name
+
+    @property
+    def filter_fields(self) -> tuple[str, ...]:
+        """The fields of the metadata that were declared for filters at creation."""
+        return self._filter_fields
 
     @property
     def spaces(self) -> Mapping[str, SpaceInfo]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from vecdb.builder import IndexBuilder
 from vecdb.collection import Collection
-from vecdb.definition import SpaceDefinition, define
+from vecdb.definition import SpaceDefinition, declared_fields, define
 from vecdb.embedder import EmbedderRef, is_timeout
 from vecdb.errors import (
     CollectionExistsError,
@@ -34,6 +34,7 @@ from vecdb.storage import schema
 from vecdb.storage.backup import backup
 from vecdb.storage.connections import Durability
 from vecdb.storage.engine import DatabaseEngine
+from vecdb.storage.filter_fields import filter_fields as stored_filter_fields
 from vecdb.storage.spaces import (
     collection_id,
     collection_names,
@@ -169,6 +170,7 @@ class Database:
         index_options: Mapping[str, int] | None = None,
         embedder_options: Mapping[str, Any] | None = None,
         spaces: Mapping[str, Mapping[str, Any]] | None = None,
+        filter_fields: Sequence[str] = (),
     ) -> Collection:
         """Make a collection.
 
@@ -185,6 +187,8 @@ class Database:
             spaces: further spaces, or all of them: name to these options (`embedder`, `dimension`,
                 `metric`, `index`, `index_options`, `embedder_options`) and `source`, the field of the
                 content that is embedded.
+            filter_fields: fields of the metadata, called as in a filter ("author.name"), which filters will use: the
+                first one that does brings all into memory, where they stay. Other fields can be used, too.
 
         Raises:
             CollectionExistsError: the name is taken.
@@ -194,12 +198,13 @@ class Database:
             name, spaces, embedder=embedder, dimension=dimension, metric=metric, index=index,
             index_options=index_options, embedder_options=embedder_options,
         )
+        declared = declared_fields(filter_fields)
         if name in self.collections():
             raise CollectionExistsError(
                 f"the collection {name!r} exists already; choose another name, or use get_or_create_collection",
                 name=name,
             )
-        return self._create(name, definitions)
+        return self._create(name, definitions, declared)
 
     def get_or_create_collection(
         self,
@@ -212,10 +217,11 @@ class Database:
         index_options: Mapping[str, int] | None = None,
         embedder_options: Mapping[str, Any] | None = None,
         spaces: Mapping[str, Mapping[str, Any]] | None = None,
+        filter_fields: Sequence[str] = (),
     ) -> Collection:
         """The collection of this name, made if absent; arguments as in `create_collection`.
 
-        Embedder options that may change (paths, device, threads) are taken over if they are given.
+        Embedder options that may change (paths, device, threads) are taken over if they are given, filter fields not.
 
         Raises:
             EmbedderMismatchError: with these options the embedder gives other vectors after all.
@@ -225,9 +231,10 @@ class Database:
             name, spaces, embedder=embedder, dimension=dimension, metric=metric, index=index,
             index_options=index_options, embedder_options=embedder_options,
         )
+        declared = declared_fields(filter_fields)
         if name not in self.collections():
             try:
-                return self._create(name, definitions)
+                return self._create(name, definitions, declared)
             except CollectionExistsError:  # another process was faster
                 pass
         found = self.collection(name)
@@ -266,13 +273,13 @@ class Database:
     def _define(self, *given: Any, **default: Any) -> list[SpaceDefinition]:
         return [one.with_timeout(self._embed_timeout) for one in define(self._plugins, *given, **default)]
 
-    def _create(self, name: str, definitions: Sequence[SpaceDefinition]) -> Collection:
+    def _create(self, name: str, definitions: Sequence[SpaceDefinition], declared: Sequence[str]) -> Collection:
         self._check_open()
         rows = [definition.row(self._engine.folder) for definition in definitions]
         with self._engine.transaction() as transaction:
             if collection_id(transaction, name) is not None:
                 raise CollectionExistsError(f"the collection {name!r} exists already; choose another name", name=name)
-            create_collection(transaction, name, rows)
+            create_collection(transaction, name, rows, declared)
         return self.collection(name)
 
     def collection(self, name: str) -> Collection:
@@ -284,6 +291,7 @@ class Database:
                 return found
             rows = read_spaces(snapshot, key) if key is not None else []
             names = collection_names(snapshot) if key is None else []
+            declared = stored_filter_fields(snapshot, key) if key is not None else ()
         if key is None:
             known = ", ".join(map(repr, names[:10])) or "none yet"
             raise CollectionNotFoundError(
@@ -294,7 +302,7 @@ class Database:
             found = self._opened(name, key)
             if found is None:
                 spaces = [Space(self._engine, self._plugins, row, embed_timeout=self._embed_timeout) for row in rows]
-                found = Collection(self._engine, self._builder, name, key, spaces)
+                found = Collection(self._engine, self._builder, name, key, spaces, declared)
                 self._collections[name] = found
                 self._open_spaces += spaces
             return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from vecdb.index.hnsw import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, HnswIndex
 from vecdb.options import affects, config_values, fields_of
 from vecdb.plugins import Plugins
 from vecdb.storage.contents import MAX_ID_BYTES, utf8
+from vecdb.storage.filter_fields import MOST as MOST_FILTER_FIELDS
+from vecdb.storage.filters import Filter
 from vecdb.storage.spaces import SpaceRow
 from vecdb.types import INDEX_KINDS, METRICS, IndexKind, Metric
 from vecdb.vectors import MAX_DIMENSION
@@ -257,3 +259,17 @@ def opened_options(info: EmbedderInfo, options: Mapping[str, Any], folder: Path)
         if affects(field) == "location" and isinstance(value, str) and value.startswith("./"):
             found[field.name] = str(folder.absolute() / value)
     return info.configure(found)
+
+
+def declared_fields(given: Any) -> tuple[str, ...]:
+    """`filter_fields` of a new collection, checked: each once, in their order."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InvalidInputError(f"filter_fields must be a list of fields of the metadata, not {shown(given)}")
+    fields = list(given)
+    for field in fields:
+        if not isinstance(field, str) or field.startswith("$"):
+            raise InvalidInputError(f"filter_fields: {shown(field)} is no field; fields are called as in a filter")
+        Filter({field: {"$exists": True}})  # raises where no filter could ask for it
+    if len(fields) > MOST_FILTER_FIELDS:
+        raise InvalidInputError(f"filter_fields has {len(fields)} fields; declare at most {MOST_FILTER_FIELDS}")
+    return tuple(dict.fromkeys(fields))

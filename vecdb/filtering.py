@@ -7,6 +7,7 @@ its place. A search uses it if it is of the search's own snapshot, so several th
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -45,10 +46,15 @@ class Admitted:
 
 
 class CollectionColumns:
-    """The columns of one collection in this process. Safe to use from several threads."""
+    """The columns of one collection in this process. Safe to use from several threads.
 
-    def __init__(self, engine: DatabaseEngine, collection_id: int) -> None:
+    Args:
+        declared: fields whose columns come with the first of them, and stay as long as there is room for them.
+    """
+
+    def __init__(self, engine: DatabaseEngine, collection_id: int, declared: Sequence[str] = ()) -> None:
         self.collection_id = collection_id
+        self._declared = frozenset(declared)
         self._engine = engine
         self.reset_after_fork()
 
@@ -57,6 +63,7 @@ class CollectionColumns:
         self._lock = threading.Lock()  # of those who change what follows
         self._known: KnownRecords | None = None
         self._unfit: set[str] = set()  # fields that only SQL can do, until all is loaded anew
+        self._passed_over: set[str] = set()  # declared ones for which there was no room, until a filter asks for them
         self._uses = count()
         self._last_use: dict[str, int] = {}
         # The last filters' answers, with the version of the records that they are of; the oldest first.
@@ -128,7 +135,7 @@ class CollectionColumns:
         if known is None or known.last_change < state.change_floor:
             if records.count(snapshot, self.collection_id) * _BYTES_PER_RECORD > MEMORY_BUDGET:
                 return None
-            self._unfit = set()
+            self._unfit, self._passed_over = set(), set()
             known = KnownRecords.load(snapshot, self.collection_id, state)
         else:
             known = known.caught_up(snapshot, state, most=MEMORY_BUDGET)
@@ -155,15 +162,31 @@ class CollectionColumns:
                 self._unfit.add(field)
                 return None
             self._known = known = found
+        if not self._declared.isdisjoint(where.fields):
+            self._known = known = self._with_declared(snapshot, known)
         if _room(known, where) < 0:  # they grew
             self._unfit |= where.fields
             self._known = known.without_columns(where.fields)
             return None
-        others = sorted(known.columns.keys() - where.fields, key=lambda name: self._last_use.get(name, -1))
+        others = sorted(known.columns.keys() - where.fields, key=self._worth)
         while others and (known.nbytes > MEMORY_BUDGET or len(known.columns) > _MOST_COLUMNS):
             self._last_use.pop(others[0], None)
             self._known = known = known.without_columns({others.pop(0)})
         return known if _has(known, space_id, where) else None
+
+
+    def _with_declared(self, snapshot: Snapshot, known: KnownRecords) -> KnownRecords:
+        """With the declared fields that are lacking, as far as there is room for them."""
+        for field in sorted(self._declared - known.columns.keys() - self._passed_over):
+            found = known.with_column(snapshot, field, most=MEMORY_BUDGET - known.nbytes)
+            if found is None or found.nbytes > MEMORY_BUDGET:
+                self._passed_over.add(field)
+            else:
+                known = found
+        return known
+
+    def _worth(self, name: str) -> tuple[bool, int]:
+        return name in self._declared, self._last_use.get(name, -1)
 
 
 def _room(known: KnownRecords, where: Filter) -> int:

@@ -117,8 +117,8 @@ def query_vectors(space: Space, queries: Sequence[Any]) -> Vector:
 class CollectionMemory:
     """What searches remember of one collection's records. Safe to use from several threads."""
 
-    def __init__(self, engine: DatabaseEngine, collection_id: int) -> None:
-        self.columns = CollectionColumns(engine, collection_id)
+    def __init__(self, engine: DatabaseEngine, collection_id: int, filter_fields: Sequence[str]) -> None:
+        self.columns = CollectionColumns(engine, collection_id, filter_fields)
         self.recent = RecentRecords(collection_id)
 
     def reset_after_fork(self) -> None:

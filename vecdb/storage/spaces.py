@@ -15,6 +15,7 @@ from vecdb.errors import CollectionNotFoundError, CorruptDatabaseError, VecdbWar
 from vecdb.storage.checksums import is_sealed, seal
 from vecdb.storage.embedding_cache import remember_collection
 from vecdb.storage.engine import Snapshot
+from vecdb.storage.filter_fields import drop_filter_fields, put_filter_fields
 from vecdb.storage.records import drop_unused_blobs
 from vecdb.storage.stored_values import (
     INDEX_LIMITS,
@@ -118,11 +119,14 @@ def check_collection(snapshot: Snapshot, key: int) -> None:
         raise CollectionNotFoundError("the collection was deleted; open another one")
 
 
-def create_collection(transaction: Snapshot, name: str, rows: Sequence[Mapping[str, Any]]) -> int:
-    """A new collection with these spaces (columns of `spaces` without ids)."""
+def create_collection(
+    transaction: Snapshot, name: str, rows: Sequence[Mapping[str, Any]], declared: Sequence[str] = ()
+) -> int:
+    """A new collection with these spaces (columns of `spaces` without ids) and declared fields."""
     made = datetime.now(UTC).isoformat(timespec="seconds")
     key = transaction.insert(collections, {"name": name, "created_at": made})
     seal(transaction, collections, key)
+    put_filter_fields(transaction, key, declared)
     for row in rows:
         seal(transaction, spaces, transaction.insert(spaces, {"collection_id": key, **_encoded(row)}))
     return key
@@ -131,6 +135,7 @@ def create_collection(transaction: Snapshot, name: str, rows: Sequence[Mapping[s
 def delete_collection(transaction: Snapshot, key: int) -> None:
     """Everything of a collection goes: records, vectors, failures, index files."""
     remember_collection(transaction, key)
+    drop_filter_fields(transaction, key)
     transaction.execute(delete(collections).where(collections.c.id == key))
     drop_unused_blobs(transaction)
 

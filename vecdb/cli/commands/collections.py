@@ -65,7 +65,7 @@ def list_collections(session: Session) -> None:
 @collections.command(
     cls=ExampleCommand,
     example="vecdb collections create points --dimension 3 --metric l2\n"
-    "vecdb collections create sounds --embedder mfcc --option n_mfcc=13",
+    "vecdb collections create sounds --embedder mfcc --option n_mfcc=13 --filter-field year",
 )
 @click.argument("name")
 @click.option("--embedder", "-e", metavar="NAME[:MODEL]", shell_complete=complete_embedders, help="Makes the vectors.")
@@ -82,6 +82,7 @@ def list_collections(session: Session) -> None:
 @click.option("--M", "M", type=int, help="HNSW: links of each vector (16).")
 @click.option("--ef-construction", type=int, help="HNSW: candidates while building (200).")
 @click.option("--ef", type=int, help="HNSW: candidates of a search.")
+@click.option("--filter-field", multiple=True, help="A field of the metadata that filters will use. Repeatable.")
 @database_option
 @pass_session
 def create(
@@ -94,6 +95,7 @@ def create(
     dimension: int | None,
     metric: Any,
     index: Any,
+    filter_field: tuple[str, ...],
     **index_options: int | None,
 ) -> None:
     """Make the collection NAME.
@@ -113,6 +115,7 @@ def create(
             metric=metric,
             index=index,
             index_options={key: value for key, value in index_options.items() if value is not None} or None,
+            filter_fields=filter_field,
         )
         space = next(iter(made.spaces.values()))
         note(f"Made the collection {name!r}: vectors of {space.dimension} numbers, metric {space.metric}.")
@@ -128,6 +131,8 @@ def show(session: Session, name: str) -> None:
     with session.open() as database:
         found = database.collection(name)
         fields: dict[str, Any] = {"collection": name, "records": len(found), "failures": len(found.failures())}
+        if found.filter_fields or session.format != "table":
+            fields["filter_fields"] = list(found.filter_fields)
         for space in found.spaces.values():
             described = {
                 "source": space.source,
