@@ -6,6 +6,7 @@ With `--peers` first: vecdb beside its embedded peers (see `compare`).
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import resource
@@ -62,6 +63,7 @@ def embedding_rows(embedded: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def rows(count: int, *, install: bool) -> list[tuple[str, str, str]]:
     """What was measured: figure, value, target."""
+    compileall.compile_dir(ROOT / "vecdb", quiet=2)  # as the installation of a package does
     start = child_cpu(sys.executable, "-c", "pass")
     imported = child_cpu(sys.executable, "-c", "import vecdb") - start
     helped = child_cpu(sys.executable, "-m", "vecdb.cli.main", "--help")
