@@ -15,7 +15,7 @@ from vecdb.types import Metadata
 
 MEMORY_BUDGET = 16 * 2**20  # bytes for each collection
 _KINDS = (KIND_TEXT, KIND_JSON, KIND_NOTHING)
-_BYTES_PER_RECORD = 500  # beside its content and metadata
+_BYTES_PER_RECORD = 400  # beside its content and metadata
 _BYTES_PER_FIELD = 100
 _LONGEST = 8192  # characters of a content; reading a longer one costs more than finding it
 
@@ -74,13 +74,14 @@ class RecentRecords:
 class _Kept:
     """Rows by label, as of one version of the collection."""
 
-    __slots__ = ("old", "room", "version", "young")
+    __slots__ = ("names", "old", "room", "version", "young")
 
     def __init__(self, version: object) -> None:
         self.version = version
         self.young: dict[int, list[HitRow]] = {}
         self.old: dict[int, list[HitRow]] = {}
         self.room = MEMORY_BUDGET // 2
+        self.names: dict[str, str] = {}  # of fields, so that each is held once
 
     def find(self, label: int) -> list[HitRow] | None:
         rows = self.young.get(label)
@@ -93,7 +94,7 @@ class _Kept:
     def keep_all(self, read: Sequence[HitRow]) -> None:
         by_label: dict[int, list[HitRow]] = {}
         for label, key, id, kind, content, metadata in read:
-            by_label.setdefault(label, []).append((label, key, id, kind, content, _flat(metadata) or metadata))
+            by_label.setdefault(label, []).append((label, key, id, kind, content, self._flat(metadata) or metadata))
         for label, rows in by_label.items():
             self.keep(label, rows)
 
@@ -106,20 +107,19 @@ class _Kept:
             if not all(type(text) is str and len(text) <= _LONGEST for text in texts):
                 return
             fields = _BYTES_PER_FIELD * len(metadata) if type(metadata) is dict else 0
-            size += _BYTES_PER_RECORD + fields + sum(map(len, texts))
+            size += _BYTES_PER_RECORD + fields + sum(map(sys.getsizeof, texts))
         if size > self.room:
-            self.old, self.young = self.young, {}
+            self.old, self.young, self.names = self.young, {}, {}
             self.room = MEMORY_BUDGET // 2
         self.young[label] = rows
         self.room -= size
 
-
-def _flat(stored: Any) -> dict[str, Any] | None:
-    """Stored metadata read once and for all, where a copy of the object shares nothing that can be changed."""
-    found = json_object(stored, _LONGEST)
-    if not found or any(type(value) in (dict, list) for value in found.values()):
-        return None
-    return {sys.intern(name): value for name, value in found.items()}
+    def _flat(self, stored: Any) -> dict[str, Any] | None:
+        """Stored metadata read once and for all, where a copy of the object shares nothing that can be changed."""
+        found = json_object(stored, _LONGEST)
+        if not found or any(type(value) in (dict, list) for value in found.values()):
+            return None
+        return {self.names.setdefault(name, name): value for name, value in found.items()}
 
 
 def own_metadata(kept: Any, key: int) -> Metadata:
