@@ -93,7 +93,7 @@ def get_ready(plan: Plan) -> None:
 def set_small_limits(number: int) -> None:
     """Where collections become graphs differs: what is a graph in one life is none in the next."""
     sync.EXACT_UNTIL, sync._PUBLISH_AFTER = (40, 100, 20_000)[number % 3], 30
-    engine._CHECKPOINT_BYTES = 300_000
+    engine.CHECKPOINT_BYTES = 300_000
     writes._KEPT_REMOVALS = 25
     embedding_cache.KEPT = 60
     backup._PAGES = 8

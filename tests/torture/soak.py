@@ -27,7 +27,7 @@ _WINDOWS = 24
 _WARM_UP = 6  # windows that do not count
 _QUERIES = 40
 # Limits that are too high to be reached in minutes are lowered: what lies behind them is to be seen.
-_LOWERED = ((embedding_cache, "KEPT", 100), (writes, "_KEPT_REMOVALS", 1_000), (engine, "_CHECKPOINT_BYTES", 4 << 20))
+_LOWERED = ((embedding_cache, "KEPT", 100), (writes, "_KEPT_REMOVALS", 1_000), (engine, "CHECKPOINT_BYTES", 4 << 20))
 
 
 @dataclass(frozen=True, slots=True)
