@@ -8,17 +8,6 @@ import vecdb
 from vecdb.storage.engine import DATABASE_FILE
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "test.vecdb"
-
-
-@pytest.fixture
-def database(folder):
-    with vecdb.open(folder) as database:
-        yield database
-
-
 def made(database, name="notes", fields=("year", "author.name"), **options):
     notes = database.create_collection(name, dimension=2, filter_fields=fields, **options)
     metadata = [{"year": 2000 + n, "author": {"name": "Ann" if n % 2 else "Bo"}, "other": n} for n in range(6)]

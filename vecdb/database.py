@@ -34,7 +34,7 @@ from vecdb.storage import schema
 from vecdb.storage.backup import backup
 from vecdb.storage.connections import Durability
 from vecdb.storage.engine import DatabaseEngine
-from vecdb.storage.filter_fields import filter_fields as stored_filter_fields
+from vecdb.storage.filter_fields import read_filter_fields
 from vecdb.storage.spaces import (
     collection_id,
     collection_names,
@@ -291,7 +291,7 @@ class Database:
                 return found
             rows = read_spaces(snapshot, key) if key is not None else []
             names = collection_names(snapshot) if key is None else []
-            declared = stored_filter_fields(snapshot, key) if key is not None else ()
+            declared = read_filter_fields(snapshot, key) if key is not None else ()
         if key is None:
             known = ", ".join(map(repr, names[:10])) or "none yet"
             raise CollectionNotFoundError(

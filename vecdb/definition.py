@@ -17,7 +17,7 @@ from vecdb.index.hnsw import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, HnswIndex
 from vecdb.options import affects, config_values, fields_of
 from vecdb.plugins import Plugins
 from vecdb.storage.contents import MAX_ID_BYTES, utf8
-from vecdb.storage.filter_fields import MOST as MOST_FILTER_FIELDS
+from vecdb.storage.filter_fields import MOST_FILTER_FIELDS
 from vecdb.storage.filters import Filter
 from vecdb.storage.spaces import SpaceRow
 from vecdb.types import INDEX_KINDS, METRICS, IndexKind, Metric

@@ -14,7 +14,7 @@ from itertools import count
 from vecdb.errors import CorruptDatabaseError
 from vecdb.index.labels import AllowedLabels
 from vecdb.storage import records
-from vecdb.storage.changes import RecordsState, records_state, records_version
+from vecdb.storage.changes import RecordsState, records_state, records_version, state_of
 from vecdb.storage.column_rows import exact_floats
 from vecdb.storage.columns import matching
 from vecdb.storage.engine import DatabaseEngine, Snapshot
@@ -85,7 +85,7 @@ class CollectionColumns:
         asked, version = (space_id, where.key), version or records_version(snapshot, self.collection_id)
         if (before := self.answered(space_id, where, version)) is not None:
             return before
-        known = self._as_of(snapshot, space_id, where)
+        known = self._as_of(snapshot, version, space_id, where)
         if known is None:
             found = records.allowed_labels(snapshot, self.collection_id, space_id, where)
             return Admitted(AllowedLabels(as_integers(found, what="the label of a record's vector")), None)
@@ -102,10 +102,10 @@ class CollectionColumns:
                 self._answers.pop(next(iter(self._answers)))
         return answer
 
-    def _as_of(self, snapshot: Snapshot, space_id: int, where: Filter) -> KnownRecords | None:
+    def _as_of(self, snapshot: Snapshot, version: object, space_id: int, where: Filter) -> KnownRecords | None:
         """The records of this snapshot with all that the filter asks for; None where only SQL can do it."""
         try:
-            state = records_state(snapshot, self.collection_id)
+            state = state_of(version, self.collection_id)
             known = self._known
             if known is None or not known.is_of(state) or not _has(known, space_id, where):
                 with self._lock:

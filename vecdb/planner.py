@@ -8,16 +8,11 @@ whether the graph is asked at all, and the answers of graph and exact tail becom
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vecdb.index.base import IndexParts
 from vecdb.index.labels import AllowedLabels
-from vecdb.index.scan import merge_nearest
+from vecdb.index.scan import Found, merge_nearest
 from vecdb.sync import EXACT_UNTIL
-from vecdb.types import Labels, SearchPlan, Vector
-
-Found = tuple[Labels, NDArray[np.float32]]
+from vecdb.types import SearchPlan, Vector
 
 
 def plan_search(
@@ -57,7 +52,7 @@ def plan_search(
         indexed=indexed,
         allowed=allowed,
         k=k,
-        ef=max(ef or graph.default_ef, k) if strategy == "graph" and graph is not None else None,
+        ef=max(ef or graph.ef, k) if strategy == "graph" and graph is not None else None,
         estimates=estimates,
     )
 

@@ -17,7 +17,8 @@ from vecdb.current import Moment
 from vecdb.errors import EmbeddingError, InvalidInputError, VecdbWarning, shown
 from vecdb.filtering import Admitted, CollectionColumns
 from vecdb.index.labels import distinct
-from vecdb.planner import Found, nearest_labels, plan_search
+from vecdb.index.scan import Found
+from vecdb.planner import nearest_labels, plan_search
 from vecdb.space import Space
 from vecdb.storage.contents import decode_content
 from vecdb.storage.engine import DatabaseEngine, Snapshot

@@ -51,7 +51,7 @@ class SpaceIndex(CurrentIndex):
     def wants_building(self) -> bool:
         """Whether there is work for `build_behind`: vectors for the graph, its tombstones, bad files, small pages."""
         graph = self.graph
-        if graph is not None and graph.wants_larger_pages:
+        if graph is not None and graph.wants_huge_pages:
             return True
         return self._is_incomplete() or (bool(self._misfits) and not self._engine.read_only)
 
@@ -84,7 +84,7 @@ class SpaceIndex(CurrentIndex):
             return  # somebody builds already, and will do all of it
         try:
             if self.graph is not None:
-                self.graph.make_pages_larger(stopped)
+                self.graph.make_huge_pages(stopped)
             self._fill(lambda: self._gives_way(stopped), threads=1)
             if not stopped() and (self._misfits or self._is_worth_saving()):
                 self._publish()

@@ -1,4 +1,4 @@
-"""Large pages of memory for graphs: asked for where it is worthwhile, and no answer depends on them."""
+"""Huge pages of memory for graphs: asked for where it is worthwhile, and no answer depends on them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vecdb.index.hnsw import HnswIndex
 
 COUNT, DIMENSION = 16_000, 512  # 39 MB
 MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-needs_large_pages = pytest.mark.skipif(
-    not (MODE.exists() and "[madvise]" in MODE.read_text("ascii")), reason="this system gives no large pages on request"
+needs_huge_pages = pytest.mark.skipif(
+    not (MODE.exists() and "[madvise]" in MODE.read_text("ascii")), reason="this system gives no huge pages on request"
 )
 
 
-def in_large_pages() -> int:
+def in_huge_pages() -> int:
     """KiB of this process."""
     lines = Path("/proc/self/smaps").read_text("utf-8", "surrogateescape").splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages:"))
@@ -49,33 +49,33 @@ def test_what_appeared_is_what_was_not_there() -> None:
     assert list(huge_pages._appeared([(0, 100)], [(10, 20), (90, 110)])) == [(100, 110)]
 
 
-def large_pages_of_a_loaded_graph(path: Path) -> None:
+def huge_pages_of_a_loaded_graph(path: Path) -> None:
     queries = clustered(20, DIMENSION, seed=1)
     index = load(path)
-    assert index.wants_larger_pages
-    before, found = in_large_pages(), index.search(queries, 5)
-    index.make_pages_larger(lambda: True)
-    assert index.wants_larger_pages
-    index.make_pages_larger(lambda: False)
-    assert not index.wants_larger_pages
-    assert in_large_pages() >= before + 4096
+    assert index.wants_huge_pages
+    before, found = in_huge_pages(), index.search(queries, 5)
+    index.make_huge_pages(lambda: True)
+    assert index.wants_huge_pages
+    index.make_huge_pages(lambda: False)
+    assert not index.wants_huge_pages
+    assert in_huge_pages() >= before + 4096
     again = index.search(queries, 5)
     assert np.array_equal(found[0], again[0])
     assert np.array_equal(found[1], again[1])
 
 
-@needs_large_pages
-def test_a_loaded_graph_gets_large_pages_and_gives_the_same_answers(path) -> None:
+@needs_huge_pages
+def test_a_loaded_graph_gets_huge_pages_and_gives_the_same_answers(path) -> None:
     """In a process of its own: in this one, malloc may have as much memory left over from other tests."""
-    call = f"from tests.index.test_huge_pages import *; large_pages_of_a_loaded_graph(Path({str(path)!r}))"
+    call = f"from tests.index.test_huge_pages import *; huge_pages_of_a_loaded_graph(Path({str(path)!r}))"
     subprocess.run([sys.executable, "-c", call], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_small_graphs_and_new_ones_want_nothing(path) -> None:
-    assert not HnswIndex(DIMENSION, "cosine", capacity=COUNT).wants_larger_pages  # it asks before it is written to
+    assert not HnswIndex(DIMENSION, "cosine", capacity=COUNT).wants_huge_pages  # it asks before it is written to
     small = HnswIndex(4, "l2")
     small.add(np.arange(1, 10), np.eye(9, 4, dtype=np.float32))
-    assert not small.wants_larger_pages
+    assert not small.wants_huge_pages
 
 
 @pytest.mark.parametrize("lacking", ["advice", "maps"])
@@ -85,15 +85,15 @@ def test_where_the_system_does_not_offer_it_nothing_is_different(path, monkeypat
     else:
         monkeypatch.setattr(huge_pages, "_MAPS", Path("/nowhere"))
     index = load(path)
-    assert not index.wants_larger_pages
+    assert not index.wants_huge_pages
     assert len(index) == COUNT
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is listed on Linux only")
-def test_searches_go_on_while_pages_are_made_larger(path) -> None:
+def test_searches_go_on_while_huge_pages_are_made(path) -> None:
     index, queries = load(path), clustered(5, DIMENSION, seed=2)
     expected = index.search(queries, 5)[0]
-    making = threading.Thread(target=index.make_pages_larger, args=(lambda: False,))
+    making = threading.Thread(target=index.make_huge_pages, args=(lambda: False,))
     making.start()
     while making.is_alive():
         assert np.array_equal(index.search(queries, 5)[0], expected)

@@ -13,17 +13,6 @@ VECTORS = np.arange(40, dtype=np.float32).reshape(20, 2) + 1
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "test.vecdb"
-
-
-@pytest.fixture
-def database(folder):
-    with vecdb.open(folder) as database:
-        yield database
-
-
-@pytest.fixture
 def notes(database):
     notes = database.create_collection("notes", dimension=2, metric="l2", index="exact")
     ids = [str(n) for n in range(20)]

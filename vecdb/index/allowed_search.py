@@ -14,7 +14,7 @@ import numpy as np
 
 from vecdb.index.costs import SearchCosts, Try
 from vecdb.index.labels import AllowedLabels, LabelSet
-from vecdb.index.scan import Distances, no_neighbours
+from vecdb.index.scan import Found, no_neighbours
 from vecdb.types import Labels, Vector
 
 _OVERFETCH = 2
@@ -24,8 +24,6 @@ _TRIED_ON = 8  # queries
 _FEW_VECTORS, _MANY_VECTORS = 256, 4096
 _FEW_RESULTS, _MANY_RESULTS = 64, 512
 _K = 10
-
-Found = tuple[Labels, Distances]
 
 
 class Ways(NamedTuple):

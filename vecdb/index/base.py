@@ -82,11 +82,12 @@ class ApproximateIndex(VectorIndex, Protocol):
 
     `HnswIndex` is the one that vecdb brings. What another one needs beside this protocol is a way to be made from
     the options of a space, and to be read from its file: a pair of functions under the name of its kind.
+
+    Attributes:
+        ef: of a search that does not say its own.
     """
 
-    @property
-    def default_ef(self) -> int:
-        """The `ef` of a search that does not say its own."""
+    ef: int
 
     def search_exactly(
         self, queries: Vector, k: int, *, allowed: Allowed | None = None

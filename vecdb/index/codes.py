@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vecdb.index import int8
 from vecdb.index.labels import with_room
-from vecdb.index.scan import TINIEST, UNIT, rounding_bound, tying_limit, within_reach
+from vecdb.index.scan import TINIEST, UNIT, rounding_bound, row_norms, tying_limit, within_reach
 from vecdb.types import Metric, Vector
 
 _GRAIN = 127
@@ -103,7 +103,7 @@ class VectorCodes:
             part = queries[start : start + step]
             with np.errstate(over="ignore", invalid="ignore", under="ignore"):
                 products, slacks = self._products(part, places)
-                lengths = _lengths_of(part)
+                lengths = row_norms(part)
                 for row in range(len(part)):
                     asked = _Asked(metric, k, self._dimension, float(lengths[row]), float(slacks[row]))
                     dots = products[row] * scales
@@ -129,7 +129,7 @@ class VectorCodes:
                 products[0, block] = decoded @ queries[0]
             else:
                 products[:, block] = queries @ decoded.T
-        return products, rounding_bound(self._dimension, _lengths_of(queries))
+        return products, rounding_bound(self._dimension, row_norms(queries))
 
     def _products_of_int8(
         self, queries: Vector, places: NDArray[np.intp]
@@ -150,7 +150,7 @@ class VectorCodes:
             block = slice(start, start + _GATHERED_ROWS)
             found = int8.dots(both, self._codes.take(places[block], axis=0))
             products[:, block] = found[: len(queries)] * scales[0] + found[len(queries) :] * scales[1]
-        return products, _lengths_of(left) + _ROUNDED * _lengths_of(queries)
+        return products, row_norms(left) + _ROUNDED * row_norms(queries)
 
     def _near(self, asked: _Asked, dots: NDArray[np.float64], places: NDArray[np.intp]) -> NDArray[np.intp]:
         """Positions of all that can be among the k nearest, by one bound for all: few, unless lengths differ widely."""
@@ -194,10 +194,6 @@ class _Figures(NamedTuple):
     scale: NDArray[np.float64]
     coded_length: NDArray[np.float64]
     remainder: NDArray[np.float64]
-
-
-def _lengths_of(rows: NDArray[Any]) -> NDArray[np.float64]:
-    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
 
 
 def _encode(vectors: Vector) -> tuple[NDArray[np.int8], _Figures]:

@@ -21,7 +21,7 @@ from vecdb.index.allowed_search import AllowedSearch, Ways
 from vecdb.index.base import check_k, check_queries, check_range, check_space
 from vecdb.index.hnsw_file import write_graph
 from vecdb.index.hnsw_source import GraphSource
-from vecdb.index.huge_pages import LargePages
+from vecdb.index.huge_pages import HugePages
 from vecdb.index.labels import Allowed, LabelSet, as_allowed, as_labels, as_new_labels, contains
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index.scan import Distances, has_ties, merge_nearest, no_neighbours
@@ -100,7 +100,7 @@ class HnswIndex:
         self._broken = ""
         self._among = AllowedSearch(dimension)
         self._graph = hnswlib.Index(space=_SPACES[metric], dim=dimension)
-        self._pages = LargePages()
+        self._pages = HugePages()
         try:
             with self._pages.asked_for(self._bytes(capacity)):
                 self._graph.init_index(capacity, M=M, ef_construction=self.ef_construction)
@@ -109,12 +109,12 @@ class HnswIndex:
         self._start_graph(self._graph)
 
     @property
-    def wants_larger_pages(self) -> bool:
-        """Whether searches would be faster after `make_pages_larger`."""
+    def wants_huge_pages(self) -> bool:
+        """Whether searches would be faster after `make_huge_pages`."""
         return self._pages.are_wanting
 
-    def make_pages_larger(self, stop: Callable[[], bool]) -> None:
-        """Give a loaded graph large pages of memory, in steps of 30 ms beside searches, until `stop()`."""
+    def make_huge_pages(self, stop: Callable[[], bool]) -> None:
+        """Give a loaded graph huge pages of memory, in steps of 30 ms beside searches, until `stop()`."""
         self._pages.make(stop)
 
     def _bytes(self, vectors: int) -> int:
@@ -135,11 +135,6 @@ class HnswIndex:
     def metric(self) -> Metric:
         """cosine, l2 or ip."""
         return self._metric
-
-    @property
-    def default_ef(self) -> int:
-        """The `ef` of a search that does not say its own."""
-        return self.ef
 
     @property
     def nodes(self) -> int:

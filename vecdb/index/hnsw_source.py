@@ -44,6 +44,8 @@ class GraphSource:
         except OSError as error:
             raise unreadable(path, error) from error
         self.close = weakref.finalize(self, self._file.close)
+        self._links = 1 + 2 * M  # words of a node before its vector
+        self._words = self._links + dimension + 2
         self.count = 0  # vectors, known after `check`
         self._size = 0
         self._sha256 = ""
@@ -105,7 +107,7 @@ class GraphSource:
             StorageError: the file cannot be read, or is not what it was: then the blocks are not to be used. Known
                 after the last one.
         """
-        words = 1 + 2 * self._M + self._dimension + 2
+        words = self._words
         step = max(1, min(_BLOCK_BYTES // (4 * words), self.count))
         digest = hashlib.sha256(self._read(0, HEADER.size))
         place = HEADER.size
@@ -113,7 +115,7 @@ class GraphSource:
             block = self._read(place, 4 * words * min(step, self.count - start))
             place += len(block)
             wait = _begin(digest.update, block)
-            yield np.frombuffer(block, np.uint32).reshape(-1, words)[:, 1 + 2 * self._M : -2].view(np.float32)
+            yield np.frombuffer(block, np.uint32).reshape(-1, words)[:, self._links : -2].view(np.float32)
             wait()
         digest.update(self._read(place, self._size - place))
         if digest.hexdigest() != self._sha256:
@@ -127,8 +129,7 @@ class GraphSource:
         """
         if not hasattr(os, "pread"):
             raise StorageError("this system cannot read from a place of a file; ask the graph")
-        size, links = 4 * self._dimension, 4 * (1 + 2 * self._M)
-        begin, each = HEADER.size + links, links + size + 8
+        size, begin, each = 4 * self._dimension, HEADER.size + 4 * self._links, 4 * self._words
         rows = b"".join([self._read(begin + each * node, size) for node in nodes.tolist()])
         return np.frombuffer(rows, np.float32).reshape(-1, self._dimension)
 

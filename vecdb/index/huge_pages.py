@@ -1,4 +1,4 @@
-"""Large pages for the memory of graphs, on Linux.
+"""Huge pages for the memory of graphs, on Linux.
 
 A search jumps from vector to vector, and with pages of 4 KiB nearly each jump misses the processor's table of pages:
 with pages of 2 MiB the same search of 100,000 x 384 takes a quarter less time. Most distributions give them to those
@@ -37,7 +37,7 @@ def _find_madvise() -> Any:
 _madvise = _find_madvise()  # at once, and not in the middle of work: see `distinct`
 
 
-class LargePages:
+class HugePages:
     """Asks for them, and knows what was written into small ones before it could."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class LargePages:
         return bool(self._small)
 
     def make(self, stop: Callable[[], bool]) -> None:
-        """Make large pages of the small ones, in steps of 30 ms until `stop()`; needs Linux 6.1."""
+        """Make huge pages of the small ones, in steps of 30 ms until `stop()`; needs Linux 6.1."""
         while self._small:
             begin, end = self._small[-1]
             for start in range(begin, end, _STEP):

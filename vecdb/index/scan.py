@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from vecdb.types import Labels, Metric, Vector
 from vecdb.vectors import exact_distances
 
 Distances = NDArray[np.float32]
+Found = tuple[Labels, Distances]
 
 BLOCK_ROWS = 32_768
 _BLOCK_SCORES = 1 << 21  # scores held at once: 8 MiB of float32, and a few float64 rows beside them
@@ -22,7 +24,7 @@ TINIEST = 2.0**-126  # below it, float32 arithmetic may round to zero
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def row_norms(rows: Vector) -> NDArray[np.float64]:
+def row_norms(rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Euclidean length of each row of (n, d)."""
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
 

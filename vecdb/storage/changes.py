@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.stored_values import LARGEST_SEQUENCE, as_integer, as_integers
@@ -37,19 +38,23 @@ class RecordsState:
 
 
 def records_version(snapshot: Snapshot, collection_id: int) -> object:
-    """Equal in two snapshots between which nothing happened to the collection's records."""
+    """Equal in two snapshots between which nothing happened to the collection's records; None if the row is lost."""
     return next(iter(snapshot.rows(_STATE, (collection_id,))), None)
 
 
 def records_state(snapshot: Snapshot, collection_id: int) -> RecordsState:
-    """The state of a collection's records in this snapshot.
+    """The state of a collection's records in this snapshot; errors as in `state_of`."""
+    return state_of(records_version(snapshot, collection_id), collection_id)
+
+
+def state_of(version: Any, collection_id: int) -> RecordsState:
+    """What a `records_version` says.
 
     Raises:
         CorruptDatabaseError: it is damaged, or the collection is gone.
     """
-    found = snapshot.rows(_STATE, (collection_id,)) or [(None, None, None)]
     what = f"the state of collection {collection_id}"
-    last_change, floor, last_key = found[0]
+    last_change, floor, last_key = version or (None, None, None)
     return RecordsState(
         as_integer(last_key or 0, 0, LARGEST_SEQUENCE, what=what),
         as_integer(last_change, 0, LARGEST_SEQUENCE, what=what),

@@ -9,7 +9,7 @@ from vecdb.errors import CorruptDatabaseError
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.stored_values import as_json_array
 
-MOST = 32
+MOST_FILTER_FIELDS = 32
 
 
 def put_filter_fields(transaction: Snapshot, collection_id: int, fields: Sequence[str]) -> None:
@@ -19,7 +19,7 @@ def put_filter_fields(transaction: Snapshot, collection_id: int, fields: Sequenc
         transaction.driver.execute("INSERT INTO properties (name, value) VALUES (?, ?)", (_name(collection_id), text))
 
 
-def filter_fields(snapshot: Snapshot, collection_id: int) -> tuple[str, ...]:
+def read_filter_fields(snapshot: Snapshot, collection_id: int) -> tuple[str, ...]:
     """Those of a collection. Where what is stored is damaged, none: they only make filters faster."""
     found = snapshot.rows("SELECT value FROM properties WHERE name = ?", (_name(collection_id),))
     if not found:
@@ -28,7 +28,7 @@ def filter_fields(snapshot: Snapshot, collection_id: int) -> tuple[str, ...]:
         fields = as_json_array(found[0][0], what="the declared fields")
     except CorruptDatabaseError:
         return ()
-    return tuple(field for field in fields[:MOST] if type(field) is str)
+    return tuple(field for field in fields[:MOST_FILTER_FIELDS] if type(field) is str)
 
 
 def drop_filter_fields(transaction: Snapshot, collection_id: int) -> None:
