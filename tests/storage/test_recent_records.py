@@ -145,3 +145,15 @@ def test_where_nothing_changed_one_question_is_asked(database, notes):
         asked = every_statement(database, lambda where=where: notes.search(VECTORS[3], k=5, where=where))
         assert len(asked) == 1
         assert "last_label" in asked[0]
+
+
+def test_searches_that_miss_any_number_of_records_compile_few_statements(database):
+    """Each that a connection keeps compiled is of up to 300 KiB, and every number of missing records was another."""
+    many = database.create_collection("many", dimension=2, metric="l2", index="exact")
+    many.add([None] * 400, vectors=np.arange(800, dtype=np.float32).reshape(400, 2))
+    compiled = set()
+    for k in range(1, 400, 3):
+        many.update_metadata(next(iter(many)).id, {"k": k})  # what was found before is out of date
+        asked = every_statement(database, lambda k=k: [many.search([1.0, 1.0], k=n, exact=True) for n in (k, k + 2)])
+        compiled |= {sql.count(",") for sql in asked if "JOIN records" in sql}
+    assert len(compiled) <= 9

@@ -18,7 +18,7 @@ import numpy as np
 import vecdb
 from tests.storage.embedders import Counting, plugins_for_tests
 from tests.torture.campaign import Campaign, Outcome, Run
-from vecdb.storage import embedding_cache, engine, writes
+from vecdb.storage import changes, embedding_cache, engine, writes
 
 _DIMENSION = 16
 _LIVE = 2_000
@@ -27,7 +27,12 @@ _WINDOWS = 24
 _WARM_UP = 6  # windows that do not count
 _QUERIES = 40
 # Limits that are too high to be reached in minutes are lowered: what lies behind them is to be seen.
-_LOWERED = ((embedding_cache, "KEPT", 100), (writes, "_KEPT_REMOVALS", 1_000), (engine, "CHECKPOINT_BYTES", 4 << 20))
+_LOWERED = (
+    (embedding_cache, "KEPT", 100),
+    (writes, "_KEPT_REMOVALS", 1_000),
+    (changes, "_KEPT_CHANGES", 1_000),
+    (engine, "CHECKPOINT_BYTES", 4 << 20),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +238,6 @@ class Churn:
     def measure(self) -> dict[str, float]:
         """All figures, now."""
         index = list((self._folder / "index").iterdir())
-        missed, milliseconds = self._searched()
         with self._database._engine.snapshot() as snapshot:
             rows = {
                 name: snapshot.rows(f"SELECT count(*) FROM {table}")[0][0]
@@ -244,7 +248,7 @@ class Churn:
                 )
             }
         graph = self._graph._space("default").index.graph
-        return {
+        figures = {
             "memory (MB)": _anonymous_memory() / 2**20,
             "descriptors": len(list(Path("/proc/self/fd").iterdir())),
             "threads": len(list(Path("/proc/self/task").iterdir())),
@@ -254,9 +258,10 @@ class Churn:
             "index (MB)": sum(map(_size, index)) / 2**20,
             "nodes of the graph": graph.nodes if graph is not None else 0,
             **rows,
-            "missed of 10 (%)": missed,
-            "search (ms of CPU)": milliseconds,
         }
+        self._graph.optimize()  # or what a search costs would depend on when it was done last
+        missed, milliseconds = self._searched()
+        return {**figures, "missed of 10 (%)": missed, "search (ms of CPU)": milliseconds}
 
     def _searched(self) -> tuple[float, float]:
         """Per cent of the ten nearest that the graph does not find, and what a search costs."""

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from vecdb.storage.checksums import row_checksum
 from vecdb.storage.engine import Snapshot
+from vecdb.storage.in_lists import in_lists
 from vecdb.vectors import checksum
 
 # The vectors of so many deletions, the last ones; more would make a churning database grow without end.
 KEPT = 100_000
-_AT_ONCE = 500
 
 _SPACES = "SELECT id, coalesce(probe, x'') FROM spaces WHERE fingerprint = ? AND metric = ?"
 _STORED = """
@@ -60,9 +60,8 @@ def _look_up(
     """Rows of those contents whose vector is not found yet."""
     rows: list[Any] = []
     left = [digest for digest in wanted if digest not in found]
-    for start in range(0, len(left), _AT_ONCE):
-        part = left[start : start + _AT_ONCE]
-        rows += snapshot.rows(f"{sql} AND source_hash IN ({','.join('?' * len(part))})", (key, *part))
+    for placeholders, part in in_lists(left):
+        rows += snapshot.rows(f"{sql} AND source_hash IN {placeholders}", (key, *part))
     return rows
 
 

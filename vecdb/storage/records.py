@@ -15,6 +15,7 @@ from vecdb.storage.checksums import content_checksum, metadata_checksum
 from vecdb.storage.contents import blob_fits, decode_content, decode_metadata
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
+from vecdb.storage.in_lists import in_lists
 from vecdb.storage.stored_values import as_text, rising
 from vecdb.storage.tables import blob_references, blobs
 from vecdb.types import Content, Metadata, Vector
@@ -176,9 +177,8 @@ def read_hits(
     Warns of a damaged record, which is left out, and of a vector that no record has.
     """
     found: list[Any] = []
-    for start in range(0, len(labels), 500):
-        part = labels[start : start + 500]
-        sql = f"{_HITS}({','.join('?' * len(part))})"
+    for placeholders, part in in_lists(labels):
+        sql = _HITS + placeholders
         if where is None:
             found += snapshot.rows(sql, part)
         else:

@@ -11,6 +11,7 @@ import numpy as np
 
 from vecdb.errors import VecdbWarning
 from vecdb.storage.engine import Snapshot
+from vecdb.storage.in_lists import in_lists
 from vecdb.storage.stored_values import as_integers, rising
 from vecdb.types import Labels, Vector
 from vecdb.vectors import checksum, from_blobs
@@ -42,12 +43,9 @@ def vectors_after(
 def vectors_of(snapshot: Snapshot, labels: Sequence[int], dimension: int) -> tuple[Labels, Vector]:
     """The vectors of these labels, as far as they exist, in order of label."""
     rows = []
-    for start in range(0, len(labels), 500):
-        part = labels[start : start + 500]
-        rows += snapshot.rows(
-            f"SELECT label, checksum, data FROM vectors WHERE label IN ({','.join('?' * len(part))}) ORDER BY label",
-            part,
-        )
+    for placeholders, part in in_lists(labels):
+        sql = f"SELECT label, checksum, data FROM vectors WHERE label IN {placeholders} ORDER BY label"
+        rows += snapshot.rows(sql, part)
     return _checked(rows, dimension)
 
 

@@ -13,6 +13,7 @@ from vecdb.storage.checksums import content_checksum, link_checksum, metadata_ch
 from vecdb.storage.embedding_cache import remember_records
 from vecdb.storage.engine import Snapshot
 from vecdb.storage.filters import Filter
+from vecdb.storage.in_lists import in_lists
 from vecdb.storage.records import drop_unused_blobs, put_blobs
 from vecdb.storage.stored_values import LARGEST_SEQUENCE, as_integer
 from vecdb.vectors import checksum, vector_hash
@@ -299,12 +300,9 @@ def _put_vectors(
 def _stored_labels(transaction: Snapshot, space_id: int, vectors: Mapping[bytes, bytes]) -> dict[bytes, int]:
     """The labels of stored vectors (hash to bytes); a damaged one is replaced."""
     labels: dict[bytes, int] = {}
-    hashes = list(vectors)
-    for start in range(0, len(hashes), 500):
-        part = hashes[start : start + 500]
+    for placeholders, part in in_lists(list(vectors)):
         for digest, label, crc, data in transaction.rows(
-            "SELECT hash, label, checksum, data FROM vectors "
-            f"WHERE space_id = ? AND hash IN ({','.join('?' * len(part))})",
+            f"SELECT hash, label, checksum, data FROM vectors WHERE space_id = ? AND hash IN {placeholders}",
             (space_id, *part),
         ):
             sound = vectors[digest]
