@@ -264,7 +264,9 @@ def opened_options(info: EmbedderInfo, options: Mapping[str, Any], folder: Path)
 def declared_fields(given: Any) -> tuple[str, ...]:
     """`filter_fields` of a new collection, checked: each once, in their order."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise InvalidInputError(f"filter_fields must be a list of fields of the metadata, not {shown(given)}")
+        raise InvalidInputError(
+            f'filter_fields must be a list of fields of the metadata, as ["year"], not {shown(given)}'
+        )
     fields = list(given)
     for field in fields:
         if not isinstance(field, str) or field.startswith("$"):

@@ -174,7 +174,6 @@ class CollectionColumns:
             self._known = known = known.without_columns({others.pop(0)})
         return known if _has(known, space_id, where) else None
 
-
     def _with_declared(self, snapshot: Snapshot, known: KnownRecords) -> KnownRecords:
         """With the declared fields that are lacking, as far as there is room for them."""
         for field in sorted(self._declared - known.columns.keys() - self._passed_over):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.index.data import clustered, numbered, recall
+from vecdb.index.costs import Line, SearchCosts
 from vecdb.index.exact import ExactIndex
 from vecdb.index.hnsw import HnswIndex
 from vecdb.types import METRICS
@@ -45,6 +46,21 @@ def test_recall_among_the_allowed(pair, share, together):
         found = np.concatenate([index.search(query[None], 10, allowed=allowed)[0] for query in queries])
     assert np.isin(found, allowed).all()
     assert recall(found, exact.search(queries, 10, allowed=allowed)[0]) >= PROMISE
+
+
+def test_the_graph_finds_as_much_with_a_filter_as_without():
+    """On data without clusters, where the list has to be long: the first results are better known than later ones."""
+    random = np.random.default_rng(4)
+    vectors, queries = (normalise(random.normal(size=(n, 32)).astype(np.float32)) for n in (20_000, 200))
+    index, exact = HnswIndex(32, "cosine", ef=100, threads=2), ExactIndex(32, "cosine")
+    for each in (index, exact):
+        each.add(numbered(vectors), vectors)
+    index._among.costs = SearchCosts(scan=Line(1, 1), graph=Line(0, 0))  # so that the graph is asked
+    plain = recall(index.search(queries, 10)[0], exact.search(queries, 10)[0])
+    for share in (0.5, 0.2, 0.1, 0.05):
+        allowed = np.sort(random.permutation(len(vectors))[: int(len(vectors) * share)]) + 1
+        found = recall(index.search(queries, 10, allowed=allowed)[0], exact.search(queries, 10, allowed=allowed)[0])
+        assert found >= plain - 0.005
 
 
 @pytest.mark.parametrize("share", [0.3, 0.05])

@@ -6,6 +6,7 @@ and it is asked for more again until k are left.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from vecdb.index.scan import Found, no_neighbours
 from vecdb.types import Labels, Vector
 
 _OVERFETCH = 2
+_LONGER = 1.2
 _WIDEN = 4
 _MEASURED_AFTER = 3  # searches that had the choice; measuring takes as long as some tens of them
 _TRIED_ON = 8  # queries
@@ -122,4 +124,10 @@ class AllowedSearch:
 
 
 def _first_fetch(count: int, allowed: int, k: int, ef: int) -> int:
-    return max(_OVERFETCH * k * count // allowed, 2 * k, ef)
+    """How many results to ask of the graph, so that the first k allowed have the recall of an unfiltered search.
+
+    The k-th allowed one is further down, where a list of the same length finds less. Measured on 340,000 word and
+    100,000 sentence vectors, with half to 3 % allowed: a list longer by the square root of that keeps the recall.
+    """
+    rarity = max(count / allowed, 1.0)
+    return max(int(_OVERFETCH * k * rarity), int(_LONGER * ef * math.sqrt(rarity)))

@@ -51,7 +51,7 @@ class VectorCodes:
         """Keep copies of vectors (n, dimension); their places follow those that are there, or missing."""
         end = self._count + len(vectors)
         if end > len(self._codes):
-            self._make_room(end + self._count // 2)
+            self.make_room(end + self._count // 2)
         for start in range(0, len(vectors), _ENCODED_ROWS):
             some = vectors[start : start + _ENCODED_ROWS]
             place = slice(self._count, self._count + len(some))
@@ -61,7 +61,10 @@ class VectorCodes:
             self._largest = np.maximum(self._largest, [column.max() for column in figures])
             self._count += len(some)
 
-    def _make_room(self, rows: int) -> None:
+    def make_room(self, rows: int) -> None:
+        """Have room for so many behind the missing ones, so that `append` need not copy all that is there."""
+        if rows <= len(self._codes):
+            return
         self._codes = with_room(self._codes, self._count, rows)
         self._scales = with_room(self._scales, self._count, rows)
         self._lengths = with_room(self._lengths, self._count, rows)
@@ -72,7 +75,7 @@ class VectorCodes:
         What `blocks` raises is raised again, and they are missing as before.
         """
         filled = VectorCodes(self._dimension)
-        filled._make_room(self.missing + self._count)
+        filled.make_room(self.missing + self._count)
         with np.errstate(all="ignore"):  # where the blocks turn out to be wrong in the end, they may hold anything
             for vectors in blocks:
                 filled.append(vectors)

@@ -11,6 +11,7 @@ from vecdb.errors import InvalidInputError, NotFoundError
 from vecdb.index.base import check_k, check_queries, check_space
 from vecdb.index.labels import (
     Allowed,
+    AllowedLabels,
     as_allowed,
     as_labels,
     as_new_labels,
@@ -155,17 +156,17 @@ class ExactIndex:
         with self._lock.read():
             parts = [
                 nearest(self._metric, queries, k, labels=labels, rows=rows, norms=norms, kept=kept)
-                for labels, rows, norms, kept in self._blocks(None if allowed is None else as_allowed(allowed).labels)
+                for labels, rows, norms, kept in self._blocks(None if allowed is None else as_allowed(allowed))
             ]
         return merge_nearest(parts, k) if parts else no_neighbours(len(queries))
 
     def _blocks(
-        self, allowed: Labels | None
+        self, allowed: AllowedLabels | None
     ) -> Iterator[tuple[Labels, Vector | RowRange, NDArray[np.float64], NDArray[np.bool_] | None]]:
         """Labels, rows, norms, and which of them count, a bounded number of rows at a time."""
         kept = None if self._count == self._end - self._start else self._is_live
         if allowed is not None:
-            positions = self._positions(allowed)
+            positions = self._allowed_positions(allowed)
             if len(positions) < _GATHER_BELOW * (self._end - self._start):
                 for start in range(0, len(positions), _GATHERED_ROWS):
                     some = positions[start : start + _GATHERED_ROWS]
@@ -177,6 +178,13 @@ class ExactIndex:
             block = slice(start, min(start + BLOCK_ROWS, self._end))
             rows = self._rows.between(block.start, block.stop)
             yield self._labels[block], rows, self._norms[block], None if kept is None else kept[block]
+
+    def _allowed_positions(self, allowed: AllowedLabels) -> NDArray[np.intp]:
+        """The same of allowed labels; whichever are fewer are looked up among the others."""
+        if len(allowed) < self._count:
+            return self._positions(allowed.labels)
+        live = self._live()
+        return live[allowed.among(self._labels[live])]
 
     def _positions(self, wanted: Labels) -> NDArray[np.intp]:
         """Where those of the wanted labels stand that are live."""

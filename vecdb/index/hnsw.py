@@ -104,6 +104,7 @@ class HnswIndex:
         try:
             with self._pages.asked_for(self._bytes(capacity)):
                 self._graph.init_index(capacity, M=M, ef_construction=self.ef_construction)
+            self._scanner.make_room(capacity)
         except (RuntimeError, MemoryError) as error:
             raise StorageError(f"no memory for an index of {capacity} vectors; free some, or add less") from error
         self._start_graph(self._graph)
@@ -198,6 +199,7 @@ class HnswIndex:
             try:
                 with self._pages.asked_for(self._bytes(larger)):
                     self._graph.resize_index(larger)
+                self._scanner.make_room(larger)
             except (RuntimeError, MemoryError) as error:
                 self._broken = f"growing to {needed} vectors failed ({error})"
                 raise StorageError(f"{self._broken}; free memory and build the index anew") from error

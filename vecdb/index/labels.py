@@ -175,7 +175,9 @@ class LabelSet:
 
     def live_among(self, allowed: AllowedLabels) -> Labels:
         """Those of the allowed labels that are live, ascending."""
-        return allowed.labels[contains(self.live, allowed.labels)[1]]
+        # Not among the live ones: labels without gaps, as all of them mostly are, are found by their number.
+        positions, found = contains(self.known, allowed.labels)
+        return allowed.labels[found & self._is_live.take(positions)] if len(self.known) else allowed.labels[:0]
 
     def places(self, labels: Labels) -> NDArray[np.intp]:
         """The how-manieth each of these known labels was to be added, from 0."""

@@ -18,6 +18,7 @@ Found = tuple[Labels, Distances]
 
 BLOCK_ROWS = 32_768
 _BLOCK_SCORES = 1 << 21  # scores held at once: 8 MiB of float32, and a few float64 rows beside them
+_FEW_ROWS = 100
 _RANKED_AT_ONCE = 4096
 UNIT = 2.0**-24  # half the distance from 1 to the next float32
 TINIEST = 2.0**-126  # below it, float32 arithmetic may round to zero
@@ -71,7 +72,7 @@ def nearest(
     step = max(1, _BLOCK_SCORES // len(rows))
     for start in range(0, len(queries), step):
         part = queries[start : start + step]
-        if total <= width + 16:  # ranking a few rows more costs less than leaving them out
+        if total <= max(width + 16, _FEW_ROWS):  # ranking a few rows more costs less than leaving them out
             everything = np.arange(len(rows)) if kept is None else np.flatnonzero(kept)
             candidates = [everything] * len(part)
         else:

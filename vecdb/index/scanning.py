@@ -45,6 +45,10 @@ class Scanner:
         """Whether every vector has its small copy."""
         return not self._codes.missing
 
+    def make_room(self, vectors: int) -> None:
+        """Be ready for so many in all; not while others scan."""
+        self._codes.make_room(vectors - self._codes.missing)
+
     def append(self, vectors: Vector) -> None:
         """Take vectors (n, dimension) in, behind those that are there; not while others scan."""
         self._codes.append(vectors)

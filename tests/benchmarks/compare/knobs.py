@@ -9,7 +9,7 @@ from tests.benchmarks.compare.store import Result
 
 TARGETS = ("0.95", "0.99")
 SECONDS = 3.0  # that one try may take, about
-QUERIES = (100, 1000)
+QUERIES = (30, 1000)
 CLOSE = 1.04  # two settings so near to one another that no one lies between
 
 
