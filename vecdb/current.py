@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from vecdb.index.labels import distinct
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index_files import load_newest
 from vecdb.storage.engine import DatabaseEngine, Snapshot
-from vecdb.storage.spaces import SpaceRow, SpaceState, is_still_at, records_version_at, space_state
+from vecdb.storage.spaces import SpaceRow, SpaceState, records_version_at, space_state
 from vecdb.storage.vector_rows import live_labels, removals_after, vectors_after, vectors_of
 from vecdb.storage.writes import NewVectors
 from vecdb.types import Labels
@@ -55,7 +55,6 @@ class CurrentIndex:
         self._lock = ReadWriteLock()
         self._loaded = False
         self._last_label = self._last_removal = 0
-        self._version: tuple[int, int, Sequence[Any]] | None = None  # with which the index was found to be current
         self._warning: Warning | None = None
         bytes_each = 4 * space.dimension
         self._may_wait, self._most_waiting = _WAITING_BYTES // bytes_each, _MOST_WAITING_BYTES // bytes_each
@@ -130,13 +129,13 @@ class CurrentIndex:
     def unchanged(self) -> Iterator[object]:
         """The version of the collection's records now, and inside it an index that has exactly their changes.
 
-        None where it is not that of the last moment that `current` gave: then that is to be asked for another one.
+        None where it would have to catch up first; `current` does.
         """
         with self._lock.read():
-            version, known = None, self._version
-            if self._loaded and known is not None and known[:2] == (self._last_label, self._last_removal):
+            version = None
+            if self._loaded:
                 with self._engine.snapshot(single=True) as snapshot:
-                    version = known[2] if is_still_at(snapshot, self.space.id, *known) else None
+                    version = self.records_version(snapshot)
             yield version
 
     def catch_up(self) -> None:
@@ -173,11 +172,7 @@ class CurrentIndex:
         """Of the collection, if the index has exactly the changes of this snapshot; else None."""
         if not self._loaded:
             return None
-        label, removal = self._last_label, self._last_removal
-        version = records_version_at(snapshot, self.space.id, label, removal)
-        if version is not None:
-            self._version = label, removal, version
-        return version
+        return records_version_at(snapshot, self.space.id, self._last_label, self._last_removal)
 
     def _take_in(self, snapshot: Snapshot) -> None:
         if self.records_version(snapshot) is not None:

@@ -86,7 +86,7 @@ def _load(path: Path, file: IndexFile, space: SpaceRow, state: SpaceState) -> Lo
             count=file.count,
             sha256=file.sha256,
             ef=space.index_options.get("ef", file.ef),
-        threads=os.cpu_count() or 1,
+            threads=os.cpu_count() or 1,
         )
     except StorageError as error:  # of what does not fit, this says most
         if file_sha256(path) != file.sha256:

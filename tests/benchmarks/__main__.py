@@ -63,7 +63,6 @@ def embedding_rows(embedded: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def rows(count: int, *, install: bool) -> list[tuple[str, str, str]]:
     """What was measured: figure, value, target."""
-    compileall.compile_dir(ROOT / "vecdb", quiet=2)  # as the installation of a package does
     start = child_cpu(sys.executable, "-c", "pass")
     imported = child_cpu(sys.executable, "-c", "import vecdb") - start
     helped = child_cpu(sys.executable, "-m", "vecdb.cli.main", "--help")
@@ -122,6 +121,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    compileall.compile_dir(ROOT / "vecdb", quiet=2)  # as the installation of a package does
     if "--peers" in sys.argv[1:]:
         from tests.benchmarks.compare.__main__ import main as compare
 

@@ -19,7 +19,7 @@ from vecdb.index.scan import Found, no_neighbours
 from vecdb.types import Labels, Vector
 
 _OVERFETCH = 2
-_LONGER = 1.2
+_LONGER = 1.2  # times ef and the square root: see `_first_fetch`
 _WIDEN = 4
 _MEASURED_AFTER = 3  # searches that had the choice; measuring takes as long as some tens of them
 _TRIED_ON = 8  # queries

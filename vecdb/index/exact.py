@@ -179,18 +179,18 @@ class ExactIndex:
             rows = self._rows.between(block.start, block.stop)
             yield self._labels[block], rows, self._norms[block], None if kept is None else kept[block]
 
-    def _allowed_positions(self, allowed: AllowedLabels) -> NDArray[np.intp]:
-        """The same of allowed labels; whichever are fewer are looked up among the others."""
-        if len(allowed) < self._count:
-            return self._positions(allowed.labels)
-        live = self._live()
-        return live[allowed.among(self._labels[live])]
-
     def _positions(self, wanted: Labels) -> NDArray[np.intp]:
         """Where those of the wanted labels stand that are live."""
         positions, found = contains(self._labels[self._start : self._end], wanted)
         positions = positions[found] + self._start
         return positions[self._is_live[positions]]
+
+    def _allowed_positions(self, allowed: AllowedLabels) -> NDArray[np.intp]:
+        """Where those of the allowed labels stand that are live; whichever are fewer are looked up among the others."""
+        if len(allowed) < self._count:
+            return self._positions(allowed.labels)
+        live = self._live()
+        return live[allowed.among(self._labels[live])]
 
     def labels(self) -> Labels:
         """All labels, ascending."""

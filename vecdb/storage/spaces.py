@@ -79,36 +79,15 @@ _MOMENT = """
     FROM spaces JOIN collections ON collections.id = collection_id WHERE spaces.id = ?"""
 
 
-def records_version_at(
-    snapshot: Snapshot, space_id: int, last_label: int, last_removal: int
-) -> Sequence[Any] | None:
+def records_version_at(snapshot: Snapshot, space_id: int, last_label: int, last_removal: int) -> object:
     """What `records_version` says of the collection of a space, if these are the space's newest changes; else None.
 
     All that a search asks about its moment, in one statement.
     """
     for row in snapshot.rows(_MOMENT, (space_id,)):
         if row[:2] == (last_label, last_removal):
-            found: Sequence[Any] = row[2:]
-            return found
+            return row[2:]
     return None
-
-
-_STILL = """
-    SELECT 1 WHERE NOT EXISTS (
-        SELECT 1 FROM spaces JOIN collections ON collections.id = collection_id
-        WHERE spaces.id = ? AND last_label IS ? AND last_removal IS ? AND last_change IS ? AND change_floor IS ?
-            AND (SELECT seq FROM sqlite_sequence WHERE name = 'records') IS ?)"""
-
-
-def is_still_at(
-    snapshot: Snapshot, space_id: int, last_label: int, last_removal: int, version: Sequence[Any]
-) -> bool:
-    """Whether `records_version_at` says `version` still.
-
-    SQLite has no row to give then: Python lets go of the interpreter once and not thrice, for which searches on
-    other threads wait.
-    """
-    return not snapshot.rows(_STILL, (space_id, last_label, last_removal, *version))
 
 
 def collection_names(snapshot: Snapshot) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import compileall
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.benchmarks.compare.catalog import PeerEntry
-from tests.benchmarks.compare.client import ROOT, Client, PeerError
+from tests.benchmarks.compare.client import Client, PeerError
 from tests.benchmarks.compare.environments import InstallError, environment
 from tests.benchmarks.compare.store import Store
 
@@ -29,7 +28,6 @@ class Session:
 
     def install(self) -> None:
         """An interpreter for each peer; those that cannot be installed drop out."""
-        compileall.compile_dir(ROOT / "vecdb", quiet=2)  # as the installation of a package does
         for peer in list(self.peers):
             try:
                 if peer.requirements:
