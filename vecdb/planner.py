@@ -82,9 +82,14 @@ def _search(
     parts: IndexParts, queries: Vector, k: int, *, allowed: AllowedLabels | None, ef: int | None, exact: bool
 ) -> Found:
     graph = parts.approximate
-    found = [part.search(queries, k, allowed=allowed) for part in parts.exact]
+    found = []
     if graph is not None and exact:
         found.append(graph.search_exactly(queries, k, allowed=allowed))
     elif graph is not None:
         found.append(graph.search(queries, k, allowed=allowed, ef=ef))
+    rest = parts.exact
+    if rest and found and len(queries) == 1 and found[0][0].shape[1] == k:
+        last = float(found[0][1][0, -1])
+        rest = [part for part in rest if not part.are_beyond(queries[0], last)]
+    found += [part.search(queries, k, allowed=allowed) for part in rest]
     return found[0] if len(found) == 1 else merge_nearest(found, k)

@@ -54,6 +54,33 @@ def test_misleading_scores_lose_no_neighbour(metric, case, k):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("case", CASES)
+def test_vectors_are_beyond_a_distance_only_if_none_is_as_near(metric, case):
+    vectors = hard_case(case)[:400]
+    if metric == "cosine":
+        vectors = normalise(vectors[vectors.any(axis=1)])
+    labels = numbered(vectors)
+    index = ExactIndex(24, metric)
+    index.add(labels, vectors)
+    longest = float(np.linalg.norm(vectors.astype(np.float64), axis=1).max())
+    for query in vectors[5:40:7]:
+        _, lengths = oracle(metric, query, len(vectors), labels, vectors)
+        assert not any(index.are_beyond(query, length) for length in lengths)  # not those that tie, either
+        clearly_nearer = lengths[0] - 1e-4 * (1 + longest**2)
+        assert index.are_beyond(query, clearly_nearer) == (longest < 1e15)  # else float32 may overflow: not known
+
+
+def test_what_would_take_as_long_as_a_search_is_not_told_to_be_beyond():
+    vectors = clustered(5000, 16)
+    index = ExactIndex(16, "cosine")
+    assert index.are_beyond(vectors[0], 2.0)  # there is none
+    index.add(numbered(vectors[:100]), vectors[:100])
+    assert index.are_beyond(-vectors[0], 0.0)
+    index.add(numbered(vectors[100:], 101), vectors[100:])
+    assert not index.are_beyond(-vectors[0], 0.0)
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_answers_are_the_same_to_the_bit_on_every_path(metric):
     vectors = clustered(3000, 32, metric=metric)
     labels = numbered(vectors)

@@ -77,6 +77,16 @@ class VectorIndex(Protocol):
         """The vectors (n, dimension) of known labels, in their order; `NotFoundError` for others."""
 
 
+class ComparingIndex(VectorIndex, Protocol):
+    """What holds the vectors that are in no graph, and compares each."""
+
+    def are_beyond(self, query: Vector, distance: float) -> bool:
+        """Whether it is quick to tell that all its vectors are farther from the query (dimension,) than this.
+
+        Where they are, they need not be searched: their distances would not even tie.
+        """
+
+
 class ApproximateIndex(VectorIndex, Protocol):
     """What vectors move into from the exact tail: it finds most neighbours without comparing all.
 
@@ -110,7 +120,7 @@ class IndexParts(NamedTuple):
     """
 
     approximate: ApproximateIndex | None
-    exact: Sequence[VectorIndex]
+    exact: Sequence[ComparingIndex]
 
     @property
     def all(self) -> list[VectorIndex]:

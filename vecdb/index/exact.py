@@ -22,11 +22,21 @@ from vecdb.index.labels import (
 )
 from vecdb.index.locks import ReadWriteLock
 from vecdb.index.rows import RowBlocks, RowRange
-from vecdb.index.scan import BLOCK_ROWS, Distances, merge_nearest, nearest, no_neighbours, row_norms
+from vecdb.index.scan import (
+    BLOCK_ROWS,
+    Distances,
+    least_distance,
+    merge_nearest,
+    nearest,
+    no_neighbours,
+    row_norms,
+    tying_limit,
+)
 from vecdb.types import Labels, Metric, Vector
 from vecdb.vectors import as_vectors
 
 _GATHERED_ROWS = 8192
+_QUICKLY_BOUNDED = 512  # rows
 _GATHER_BELOW = 0.25  # of the rows; above it, scoring every row is faster than copying the allowed ones
 _DEAD_ABOVE = 0.25
 
@@ -159,6 +169,17 @@ class ExactIndex:
                 for labels, rows, norms, kept in self._blocks(None if allowed is None else as_allowed(allowed))
             ]
         return merge_nearest(parts, k) if parts else no_neighbours(len(queries))
+
+    def are_beyond(self, query: Vector, distance: float) -> bool:
+        """Whether every vector is surely farther from the query (dimension,). Not known of more than some hundred."""
+        with self._lock.read():
+            start, stop = self._start, self._end
+            if start == stop:
+                return True
+            if stop - start > _QUICKLY_BOUNDED:
+                return False
+            least = least_distance(self._metric, query, self._rows.between(start, stop), self._norms[start:stop])
+        return least > tying_limit(distance)
 
     def _blocks(
         self, allowed: AllowedLabels | None

@@ -101,14 +101,11 @@ def _candidates(
     First with one bound for all rows and float32 arithmetic, which leaves few of many rows unless
     their lengths differ widely; then with a bound for each row that is left.
     """
-    dimension = len(query)
     length = float(np.sqrt(np.dot(query.astype(np.float64), query)))
-    longest = float(norms.max())
     near = None
-    if max(longest, length, 1.0) ** 2 < _LARGEST / 16:  # else float32 may overflow
-        magnitude = longest * longest + length * length if metric == "l2" else 1.0 + longest * length
-        error = float(rounding_bound(dimension, np.array(longest * length))) + 8 * UNIT * magnitude
-        scores = dots - (0.5 * norms * norms).astype(np.float32) if metric == "l2" else dots
+    error = _rough_error(metric, len(query), length, float(norms.max()))
+    if math.isfinite(error):
+        scores = _rough_scores(metric, dots, norms)
         if kept is not None:
             scores = np.where(kept, scores, np.float32(-np.inf))
         worst = float(np.partition(scores, len(scores) - k)[len(scores) - k])
@@ -120,6 +117,30 @@ def _candidates(
     if near is None:
         near = np.arange(len(dots))
     return near[_possible(metric, query, k, dots=dots[near].astype(np.float64), norms=norms[near])]
+
+
+def _rough_scores(metric: Metric, dots: NDArray[np.float32], norms: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The higher, the nearer: the dot product; for l2, less half the square of the row's length."""
+    return dots - (0.5 * norms * norms).astype(np.float32) if metric == "l2" else dots
+
+
+def _rough_error(metric: Metric, dimension: int, length: float, longest: float) -> float:
+    """How far such a score may be off, for a query and rows of these lengths; infinite where float32 may overflow."""
+    if max(longest, length, 1.0) ** 2 >= _LARGEST / 16:
+        return math.inf
+    magnitude = longest * longest + length * length if metric == "l2" else 1.0 + longest * length
+    return float(rounding_bound(dimension, np.array(longest * length))) + 8 * UNIT * magnitude
+
+
+def least_distance(metric: Metric, query: Vector, rows: Vector | RowRange, norms: NDArray[np.float64]) -> float:
+    """A lower bound of the distances of rows (n, d), n > 0, to a query (d,): quick, and just below the least."""
+    exactly = query.astype(np.float64)
+    square = float(np.dot(exactly, exactly))
+    error = _rough_error(metric, len(query), math.sqrt(square), float(norms.max()))
+    if not math.isfinite(error):
+        return -math.inf
+    most = float(_rough_scores(metric, dots(rows, query[np.newaxis])[0], norms).max()) + error
+    return square - 2.0 * most if metric == "l2" else 1.0 - most
 
 
 def _possible(
