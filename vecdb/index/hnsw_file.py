@@ -35,6 +35,7 @@ from vecdb.types import Labels
 
 HEADER = struct.Struct("=6QiI3QdQ")
 _BLOCK_BYTES = 1 << 20
+_FOLLOWED_AT_ONCE = 4096  # nodes
 _LENGTH_TOLERANCE = 1e-3
 _Words = NDArray[np.uint32]
 
@@ -109,12 +110,17 @@ def unreachable_in(path: Path, *, dimension: int, M: int) -> Labels:
     if not len(graph.labels):
         return graph.labels
     reached = np.zeros(len(graph.labels), np.bool_)
+    reached[graph.entry] = True
     frontier = np.array([graph.entry])
     slots = np.arange(graph.links.shape[1])
     while frontier.size:
-        reached[frontier] = True
-        linked = graph.links[frontier][slots < graph.link_counts[frontier, np.newaxis]]
-        frontier = distinct(linked[~reached[linked]])
+        found = []
+        for start in range(0, len(frontier), _FOLLOWED_AT_ONCE):
+            nodes = frontier[start : start + _FOLLOWED_AT_ONCE]
+            linked = graph.links[nodes][slots < graph.link_counts[nodes, np.newaxis]]
+            found.append(distinct(linked[~reached[linked]]))
+            reached[found[-1]] = True
+        frontier = np.concatenate(found)
     return np.sort(graph.labels[~reached & ~graph.deleted])
 
 

@@ -38,10 +38,13 @@ class RecentRecords:
             return None
         found: list[HitRow] = []
         for label in labels:
-            rows = kept.find(label)
-            if rows is None or any(row[3] == KIND_JSON for row in rows):  # what that names may have to be read
+            rows = kept.young.get(label) or kept.find(label)
+            if rows is None:
                 return None
             found += rows
+        for row in found:
+            if row[3] == KIND_JSON:  # what that names may have to be read
+                return None
         return found
 
     def with_labels(self, snapshot: Snapshot, labels: Sequence[int], version: object = None) -> list[HitRow]:
