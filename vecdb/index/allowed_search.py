@@ -70,6 +70,8 @@ class AllowedSearch:
                 if matching is None:
                     matching = labels.live_among(allowed)
                 width = min(k, len(matching))
+                if len(pending) == len(queries):
+                    return ways.scan(queries, width, matching)
                 found, distances = found[:, :width], distances[:, :width]
                 found[pending], distances[pending] = ways.scan(queries[pending], k, matching)
                 break

@@ -105,8 +105,8 @@ class VectorCodes:
         for start in range(0, len(queries), step):
             part = queries[start : start + step]
             with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-                products, slacks = self._products(part, places)
                 lengths = row_norms(part)
+                products, slacks = self._products(part, lengths, places)
                 for row in range(len(part)):
                     asked = _Asked(metric, k, self._dimension, float(lengths[row]), float(slacks[row]))
                     dots = products[row] * scales
@@ -117,13 +117,15 @@ class VectorCodes:
                     marked[near] = True
         return marked
 
-    def _products(self, queries: Vector, places: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[np.float64]]:
-        """Each query (q, d) times each copy, without its scale, (q, n); how far that may be off at most, (q,).
+    def _products(
+        self, queries: Vector, lengths: NDArray[np.float64], places: NDArray[np.intp]
+    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Each query (q, d), of this length, times each copy, without its scale, (q, n); how far off at most, (q,).
 
         It may be off by so much times the length of the copy.
         """
         if len(queries) <= _MOST_SPLIT and int8.is_fast():
-            return self._products_of_int8(queries, places)
+            return self._products_of_int8(queries, lengths, places)
         products = np.empty((len(queries), len(places)), np.float32)
         for start in range(0, len(places), _DECODED_ROWS):
             block = slice(start, start + _DECODED_ROWS)
@@ -132,10 +134,10 @@ class VectorCodes:
                 products[0, block] = decoded @ queries[0]
             else:
                 products[:, block] = queries @ decoded.T
-        return products, rounding_bound(self._dimension, row_norms(queries))
+        return products, rounding_bound(self._dimension, lengths)
 
     def _products_of_int8(
-        self, queries: Vector, places: NDArray[np.intp]
+        self, queries: Vector, lengths: NDArray[np.float64], places: NDArray[np.intp]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """With each query as the sum of two copies, which leave next to nothing of it out."""
         left = queries.astype(np.float64)
@@ -153,7 +155,7 @@ class VectorCodes:
             block = slice(start, start + _GATHERED_ROWS)
             found = int8.dots(both, self._codes.take(places[block], axis=0))
             products[:, block] = found[: len(queries)] * scales[0] + found[len(queries) :] * scales[1]
-        return products, row_norms(left) + _ROUNDED * row_norms(queries)
+        return products, row_norms(left) + _ROUNDED * lengths
 
     def _near(self, asked: _Asked, dots: NDArray[np.float64], places: NDArray[np.intp]) -> NDArray[np.intp]:
         """Positions of all that can be among the k nearest, by one bound for all: few, unless lengths differ widely."""
