@@ -75,7 +75,7 @@ def curve(points: list[dict[str, Any]], folder: Path) -> None:
     sizes = [point["size"] for point in points]
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
 
-    def draw(axis: Any, title: str, lines: dict[str, list[float | None]]) -> None:
+    def draw(axis: Any, title: str, lines: dict[str, list[float]]) -> None:
         for (label, values), style in zip(lines.items(), ("o-", "o--"), strict=False):
             axis.plot(sizes, values, style, color=OURS, label=label)
         axis.set(xscale="log", xlabel="records")
@@ -83,17 +83,16 @@ def curve(points: list[dict[str, Any]], folder: Path) -> None:
         axis.set_title(title, fontsize=10)
         axis.legend(fontsize=8)
 
-    def rates(key: str) -> list[float | None]:
+    def rates(key: str) -> list[float]:
         return [size / point["ingest"][key] for size, point in zip(sizes, points, strict=True)]
 
-    def costs(setting: str) -> list[float | None]:
-        found = [point["search"].get(setting) for point in points]
-        return [one and one["cpu"] * 1e6 for one in found]
+    def costs(setting: str) -> list[float]:
+        return [point["search"][setting]["cpu"] * 1e6 for point in points]
 
     draw(axes[0], "records per CPU second", {"found": rates("searchable_cpu"), "indexed": rates("complete_cpu")})
     draw(axes[1], "µs of CPU a query", {"recall 0.95": costs("0.95"), "no setting": costs("default")})
     draw(axes[2], "MB of memory", {
-        "open": [point["memory"]["memory"] / 1e6 for point in points],
+        "open": [point["memory"] / 1e6 for point in points],
         "peak of ingest": [point["ingest"]["peak_memory"] / 1e6 for point in points],
     })
     _save(figure, folder, "curve.svg")

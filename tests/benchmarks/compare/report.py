@@ -68,7 +68,8 @@ def _title(data: str, facts: dict[str, dict[str, dict[str, int]]]) -> str:
 
 def _plots(session: Session, folder: Path, parts: list[str]) -> list[str]:
     """Names of the SVG files; none, with the reason, where matplotlib cannot be had."""
-    numbers: dict[str, Any] = {"order": list(NAMES), "ours": OURS, "data": {}, "curve": []}
+    grown = tables.growth(session.store, curve.sizes(session.count))
+    numbers: dict[str, Any] = {"order": list(NAMES), "ours": OURS, "data": {}, "curve": grown}
     for data in parts:
         reader = tables.Reader(session.store, data)
         numbers["data"][data] = {
@@ -77,16 +78,9 @@ def _plots(session: Session, folder: Path, parts: list[str]) -> list[str]:
                 target: {peer: reader.median(f"search-{target}", peer, "cpu") for peer in NAMES}
                 for target in TARGETS
             },
-            "filter": {
-                peer: [(share, at["cpu"], at["recall"]) for share, at in reader.rounds("filter", peer)[0].items()]
-                for peer in reader.peers("filter")
-            },
+            "filter": {peer: reader.filtered(peer) for peer in reader.peers("filter")},
             "count": (session.store.get("run") or {})["data"][data]["count"],
         }
-    for size in curve.sizes(session.count):
-        found = {kind: session.store.rounds(f"curve/{size}/{kind}") for kind in ("ingest", "memory", "search")}
-        if all(found.values()):
-            numbers["curve"].append({"size": size, **{kind: results[0] for kind, results in found.items()}})
     source = session.store.folder / "plots.numbers"
     source.write_text(json.dumps(numbers), "utf-8")
     try:

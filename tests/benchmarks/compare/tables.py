@@ -6,6 +6,7 @@ import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tests.benchmarks.compare.catalog import NAMES, OURS, REFERENCE
 from tests.benchmarks.compare.dataset import SHARES
@@ -13,6 +14,7 @@ from tests.benchmarks.compare.knobs import TARGETS
 from tests.benchmarks.compare.store import Result, Store
 
 NONE = "–"
+_SEARCHED = ("cpu", "recall")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,15 @@ class Reader:
         pairs = zip(self.rounds(kind, peer), self.rounds(kind, other), strict=False)
         found = [a[value] / b[value] for a, b in pairs if b[value]]
         return statistics.median(found) if found else None
+
+    def filtered(self, peer: str) -> list[tuple[str, float, float]]:
+        """(share, CPU seconds, recall) under each filter; none of a peer that cannot filter."""
+        found = []
+        for share in map(str, SHARES):
+            cpu, recall = (self.median("filter", peer, _under(share, key)) for key in ("cpu", "recall"))
+            if cpu is not None and recall is not None:
+                found.append((share, cpu, recall))
+        return found
 
     def peers(self, kind: str) -> list[str]:
         """Who has results."""
@@ -155,12 +166,9 @@ def filtered(reader: Reader) -> Table:
     """Under the filter price < s."""
     rows: list[tuple[str, ...]] = []
     for peer in reader.peers("filter"):
-        cells: list[str] = []
-        for share in map(str, SHARES):
-            cpu, recall = (reader.median("filter", peer, _under(share, key)) for key in ("cpu", "recall"))
-            cells += [number(None if cpu is None else cpu * 1e6), number(recall, 3)]
-        if any(cell != NONE for cell in cells):
-            rows.append((peer, *cells))
+        found = reader.filtered(peer)
+        if found:
+            rows.append((peer, *(text for _, cpu, recall in found for text in (number(cpu * 1e6), number(recall, 3)))))
     head = ("peer", *(text for share in SHARES for text in (f"{share * 100:g} %: CPU µs", "recall")))
     note = "`price < s`, with document and metadata, at the setting of recall 0.95 without a filter."
     return Table("Filtered search", note, head, rows)
@@ -211,26 +219,40 @@ def opening(reader: Reader) -> Table:
     return Table("Open to the first result, and memory", note, head, rows)
 
 
+def growth(store: Store, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+    """vecdb at each size that was measured: one ingest, medians of the rest."""
+    points = []
+    for size in sizes:
+        found = {kind: store.rounds(f"curve/{size}/{kind}") for kind in ("ingest", "first", "memory", "search")}
+        if all(found.values()):
+            searches = {
+                setting: {key: statistics.median(one[setting][key] for one in found["search"]) for key in _SEARCHED}
+                for setting in ("default", "0.95")
+            }
+            memory = statistics.median(result["memory"] for result in found["memory"])
+            first = statistics.median(result["seconds"] for result in found["first"])
+            points.append({
+                "size": size, "ingest": found["ingest"][0], "search": searches, "memory": memory, "first": first,
+            })
+    return points
+
+
 def curve(store: Store, sizes: tuple[int, ...]) -> Table:
     """vecdb as it grows."""
     rows: list[tuple[str, ...]] = []
-    for size in sizes:
-        found = {kind: store.rounds(f"curve/{size}/{kind}") for kind in ("ingest", "first", "memory", "search")}
-        if not all(found.values()):
-            continue
-        made = found["ingest"][0]
-        median = statistics.median
+    for point in growth(store, sizes):
+        size, made, searches = point["size"], point["ingest"], point["search"]
         rows.append((
             f"{size:,}",
             number(per(made["searchable_cpu"], size)),
             number(per(made["complete_cpu"], size)),
             number(made["complete_seconds"], 1),
-            number(median(result["default"]["cpu"] for result in found["search"]) * 1e6),
-            number(median(result["default"]["recall"] for result in found["search"]), 3),
-            number(median(result["0.95"]["cpu"] for result in found["search"]) * 1e6),
-            number(median(result["memory"] for result in found["memory"]) / 1e6),
+            number(searches["default"]["cpu"] * 1e6),
+            number(searches["default"]["recall"], 3),
+            number(searches["0.95"]["cpu"] * 1e6),
+            number(point["memory"] / 1e6),
             number(made["peak_memory"] / 1e6),
-            number(median(result["seconds"] for result in found["first"]), 3),
+            number(point["first"], 3),
             number(made["disk"] / 1e6),
         ))
     head = ("records", "found: / CPU s", "indexed: / CPU s", "s wall", "search CPU µs", "recall", "at 0.95: CPU µs",
