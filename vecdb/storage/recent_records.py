@@ -38,7 +38,7 @@ class RecentRecords:
             return None
         found: list[HitRow] = []
         for label in labels:
-            rows = kept.young.get(label) or kept.find(label)
+            rows = kept.find(label)
             if rows is None:
                 return None
             found += rows

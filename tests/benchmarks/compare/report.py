@@ -23,7 +23,8 @@ def write(session: Session, folder: Path, command: str) -> None:
     store = session.store
     facts = store.get("run") or {}
     parts = [(data, tables.all_tables(store, data, about["count"])) for data, about in facts["data"].items()]
-    grown = tables.curve(store, curve.sizes(session.count))
+    points = tables.growth(store, curve.sizes(session.count))
+    grown = tables.curve(points)
     failed = tables.skipped(store)
     for data, made in parts:
         print(f"\n=== {_title(data, facts)} ===")
@@ -46,7 +47,7 @@ def write(session: Session, folder: Path, command: str) -> None:
         about = store.get(f"about/{peer.name}")
         if about is not None:
             lines.append(f"- {peer.name}: {about['versions']}" + (f"; {peer.note}" if peer.note else ""))
-    plots = _plots(session, folder, [data for data, _ in parts])
+    plots = _plots(session, folder, [data for data, _ in parts], points)
     for data, made in parts:
         lines += ["", f"## {_title(data, facts)}", "", f"{facts['data'][data]['source']}."]
         lines += [line for name in plots if name.startswith(data) for line in ("", f"![{name}]({name})")]
@@ -66,10 +67,9 @@ def _title(data: str, facts: dict[str, dict[str, dict[str, int]]]) -> str:
     return f"{data.capitalize()}: {about['count']:,} × {about['dimension']}"
 
 
-def _plots(session: Session, folder: Path, parts: list[str]) -> list[str]:
+def _plots(session: Session, folder: Path, parts: list[str], points: list[dict[str, Any]]) -> list[str]:
     """Names of the SVG files; none, with the reason, where matplotlib cannot be had."""
-    grown = tables.growth(session.store, curve.sizes(session.count))
-    numbers: dict[str, Any] = {"order": list(NAMES), "ours": OURS, "data": {}, "curve": grown}
+    numbers: dict[str, Any] = {"order": list(NAMES), "ours": OURS, "data": {}, "curve": points}
     for data in parts:
         reader = tables.Reader(session.store, data)
         numbers["data"][data] = {

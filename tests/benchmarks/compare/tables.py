@@ -237,10 +237,10 @@ def growth(store: Store, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
     return points
 
 
-def curve(store: Store, sizes: tuple[int, ...]) -> Table:
-    """vecdb as it grows."""
+def curve(points: list[dict[str, Any]]) -> Table:
+    """vecdb as it grows: what `growth` found."""
     rows: list[tuple[str, ...]] = []
-    for point in growth(store, sizes):
+    for point in points:
         size, made, searches = point["size"], point["ingest"], point["search"]
         rows.append((
             f"{size:,}",
